@@ -1,0 +1,5 @@
+//! portcullis: the passport is checked once, at the entrance.
+pub mod config;
+pub mod edge;
+pub mod gate;
+pub mod state;
