@@ -1,0 +1,177 @@
+//! Facts about a verified token, and the judgement of time: the one maker of an [`Identity`].
+//!
+//! Facts depend on token and configuration only, so they are derived once and remembered. What depends on the time is
+//! judged here on every request, remembered or not.
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderValue;
+
+use crate::gate::{
+    issuer::{Issuer, REMAINING_LIFETIME_MAX},
+    rejection::{Refusal, Rejection},
+    signature::VerifiedToken,
+    time::UnixTime,
+};
+
+/// What the installed configuration needs to know about one token.
+#[derive(Debug)]
+pub struct Facts {
+    /// The first claim that is missing or invalid, in the order of the contract; nothing else counts then.
+    pub(in crate::gate) fault: Option<Box<Refusal>>,
+    /// Why the audience is not accepted.
+    pub(in crate::gate) audience_fault: Option<Box<str>>,
+    /// Why an identity header that must be there is not.
+    pub(in crate::gate) header_fault: Option<Box<str>>,
+    pub(in crate::gate) expires: UnixTime,
+    pub(in crate::gate) not_before: Option<UnixTime>,
+    pub(in crate::gate) issued_at: Option<UnixTime>,
+    pub(in crate::gate) subject: Option<Box<str>>,
+    pub(in crate::gate) client: Option<Box<str>>,
+    /// Nothing when the claim is absent or not a list of names: no role is held then.
+    pub(in crate::gate) roles: Option<Box<[Box<str>]>>,
+    pub(in crate::gate) scopes: Box<[Box<str>]>,
+    /// Position among the configured identity headers, and the rendered value.
+    pub(in crate::gate) headers: Box<[(u16, HeaderValue)]>,
+}
+
+/// A token whose signature was verified, with the facts that one configuration drew from it.
+#[derive(Debug)]
+pub struct KnownToken {
+    token: VerifiedToken,
+    facts: Facts,
+}
+
+/// Whose request it is: a known token that is valid now.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    known: Arc<KnownToken>,
+}
+
+impl KnownToken {
+    pub(in crate::gate) const fn new(token: VerifiedToken, facts: Facts) -> Self {
+        Self { token, facts }
+    }
+
+    /// The proof.
+    pub const fn token(&self) -> &VerifiedToken {
+        &self.token
+    }
+
+    /// The subject as the token names it, for the log; the token may be refused all the same.
+    pub fn subject(&self) -> Option<&str> {
+        self.facts.subject.as_deref()
+    }
+
+    /// Bytes that the token keeps in memory, allocations included, for the bound of a cache.
+    pub fn bytes(&self) -> usize {
+        let facts = &self.facts;
+        let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
+        let list = |list: &[Box<str>]| list.iter().map(|element| size_of::<Box<str>>() + element.len()).sum::<usize>();
+        size_of::<Self>()
+            + self.token.payload_bytes()
+            + text(&facts.subject)
+            + text(&facts.client)
+            + facts.roles.as_deref().map_or(0, list)
+            + list(&facts.scopes)
+            + facts
+                .headers
+                .iter()
+                // A value is reference-counted bytes: its own allocation besides its place in the list.
+                .map(|header| size_of_val(header) + header.1.len() + 32)
+                .sum::<usize>()
+    }
+}
+
+/// Judges a known token: claims, then time, then audience.
+///
+/// Valid while `now < exp + leeway`, `now >= nbf - leeway` and `now >= iat - leeway` (RFC 7519 §4.1.4-§4.1.6).
+///
+/// # Errors
+/// In this order: [`Rejection::ClaimMissing`], [`Rejection::ClaimInvalid`], [`Rejection::TokenExpired`],
+/// [`Rejection::TokenNotYetValid`], [`Rejection::LifetimeExceeded`], [`Rejection::AudienceMismatch`].
+pub fn identify(known: &Arc<KnownToken>, issuer: &Issuer, now: UnixTime) -> Result<Identity, Refusal> {
+    let facts = &known.facts;
+    if let Some(fault) = &facts.fault {
+        return Err(Refusal::clone(fault));
+    }
+    if now >= facts.expires.plus(issuer.leeway) {
+        let ago = now.since(facts.expires);
+        return Err(Refusal::new(Rejection::TokenExpired).because(format!("expired {} s ago", ago.as_secs())));
+    }
+    for (name, time) in [("nbf", facts.not_before), ("iat", facts.issued_at)] {
+        if let Some(time) = time
+            && now < time.minus(issuer.leeway)
+        {
+            let ahead = time.since(now).as_secs();
+            return Err(Refusal::new(Rejection::TokenNotYetValid).because(format!("{name} is {ahead} s from now")));
+        }
+    }
+    check_lifetime(facts, issuer, now)?;
+    match &facts.audience_fault {
+        Some(detail) => Err(Refusal::new(Rejection::AudienceMismatch).because(detail.clone())),
+        None => Ok(Identity { known: Arc::clone(known) }),
+    }
+}
+
+fn check_lifetime(facts: &Facts, issuer: &Issuer, now: UnixTime) -> Result<(), Refusal> {
+    let exceeded = |lifetime: Duration, limit: Duration, from: &str| {
+        Refusal::new(Rejection::LifetimeExceeded).because(format!(
+            "{} s from {from} to exp, at most {} s are allowed",
+            lifetime.as_secs(),
+            limit.as_secs()
+        ))
+    };
+    let remaining = facts.expires.since(now);
+    if remaining > REMAINING_LIFETIME_MAX {
+        return Err(exceeded(remaining, REMAINING_LIFETIME_MAX, "now"));
+    }
+    if let (Some(limit), Some(issued_at)) = (issuer.max_lifetime, facts.issued_at) {
+        let lifetime = facts.expires.since(issued_at);
+        if lifetime > limit {
+            return Err(exceeded(lifetime, limit, "iat"));
+        }
+    }
+    Ok(())
+}
+
+impl Identity {
+    /// The known token behind it.
+    pub const fn known(&self) -> &Arc<KnownToken> {
+        &self.known
+    }
+
+    /// Who it is, as the issuer's configuration normalises it.
+    pub fn subject(&self) -> Option<&str> {
+        self.known.facts.subject.as_deref()
+    }
+
+    /// Which client the token was given to.
+    pub fn client(&self) -> Option<&str> {
+        self.known.facts.client.as_deref()
+    }
+
+    /// Roles held.
+    pub fn roles(&self) -> &[Box<str>] {
+        self.known.facts.roles.as_deref().unwrap_or_default()
+    }
+
+    /// Scopes granted.
+    pub fn scopes(&self) -> &[Box<str>] {
+        &self.known.facts.scopes
+    }
+
+    /// When the token ends, leeway not included.
+    pub fn expires(&self) -> UnixTime {
+        self.known.facts.expires
+    }
+
+    /// The identity headers: position among the configured ones, and value.
+    pub fn headers(&self) -> &[(u16, HeaderValue)] {
+        &self.known.facts.headers
+    }
+
+    /// Why an identity header that must be there cannot be.
+    pub fn header_fault(&self) -> Option<&str> {
+        self.known.facts.header_fault.as_deref()
+    }
+}

@@ -1,0 +1,231 @@
+//! The control flow of a decision: shape, route, token, then judgement. Every other file of the gate is a step of it.
+//!
+//! Remembering tokens and keys is the business of the floor above; this file never holds anything.
+use std::sync::Arc;
+
+use http::{HeaderName, header};
+
+use crate::gate::{
+    claims::{self, Identity, KnownToken},
+    extraction::{self, IdentityHeader},
+    firewall::HeaderFirewall,
+    issuer::{Issuer, IssuerId},
+    keys::KeySet,
+    path::RequestPath,
+    rejection::{Refusal, Rejection, quoted},
+    request::{Request, RequestLimits},
+    route::{Authentication, Route, RouteId},
+    route_table::RouteTable,
+    signature::{self, VerifiedToken},
+    sources::{self, Credentials, TokenSource},
+    time::UnixTime,
+    token::{Segments, UnverifiedToken},
+};
+
+/// All rules of one configuration.
+#[derive(Debug)]
+pub struct Ruleset {
+    /// The routes.
+    pub routes: RouteTable,
+    /// The issuers; an [`IssuerId`] is a position here.
+    pub issuers: Vec<Issuer>,
+    /// The headers that tell services who is calling.
+    pub identity_headers: Vec<IdentityHeader>,
+    /// Which header names a client may not send.
+    pub firewall: HeaderFirewall,
+    /// Limits on requests.
+    pub limits: RequestLimits,
+    /// Every place where some route looks for a token.
+    pub token_sources: Vec<TokenSource>,
+    /// `realm` of challenges.
+    pub realm: Box<str>,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// It may pass, with this identity or none.
+    Pass(Option<Identity>),
+    /// It is refused.
+    Reject(Refusal),
+    /// Keys of this issuer have to be fetched before it can be decided.
+    AwaitKeys(IssuerId),
+}
+
+/// A request that found its route.
+#[derive(Debug)]
+pub struct Admission<'c, 'r> {
+    /// The route.
+    pub route: &'c Route,
+    /// Its identifier.
+    pub route_id: RouteId,
+    /// The path that was judged.
+    pub path: RequestPath<'r>,
+}
+
+impl Ruleset {
+    /// Checks the request's shape and finds its route.
+    ///
+    /// # Errors
+    /// See [`Request::shape`] and [`RouteTable::find`].
+    pub fn admit<'c, 'r>(&'c self, request: &Request<'r>) -> Result<Admission<'c, 'r>, Refusal> {
+        let shape = request.shape(&self.limits, &self.firewall)?;
+        let (route_id, route) = self.routes.find(request.listener, &shape.host, &shape.path, request.method)?;
+        Ok(Admission { route, route_id, path: shape.path })
+    }
+
+    /// The one token of a request to `route`; nothing when it needs none.
+    ///
+    /// # Errors
+    /// [`Rejection::TokenRepeated`], [`Rejection::TokenMalformed`], [`Rejection::TokenMissing`],
+    /// [`Rejection::TokenTooLarge`].
+    pub fn find_token<'r>(&self, route: &Route, request: &Request<'r>) -> Result<Option<&'r str>, Refusal> {
+        if route.authentication == Authentication::Public {
+            return Ok(None);
+        }
+        match sources::find(&route.token_sources, request.headers, request.query)? {
+            None if route.authentication == Authentication::Optional => Ok(None),
+            None => Err(Rejection::TokenMissing.into()),
+            Some(token) if token.len() > self.limits.token_bytes => Err(Refusal::new(Rejection::TokenTooLarge)
+                .because(format!("{} bytes, at most {}", token.len(), self.limits.token_bytes))),
+            Some(token) => Ok(Some(token)),
+        }
+    }
+
+    /// The issuer with this identifier.
+    pub fn issuer(&self, id: IssuerId) -> Option<&Issuer> {
+        self.issuers.get(usize::from(id.0))
+    }
+
+    /// Which of the route's issuers the token says it is from.
+    ///
+    /// # Errors
+    /// [`Rejection::IssuerUnknown`].
+    pub fn issuer_of(&self, token: &UnverifiedToken<'_>, route: &Route) -> Result<(IssuerId, &Issuer), Refusal> {
+        let claimed = token.claimed_issuer();
+        let accepted = route.issuers.iter().filter_map(|id| Some((*id, self.issuer(*id)?)));
+        accepted.into_iter().find(|(_, issuer)| Some(issuer.identifier.as_ref()) == claimed).ok_or_else(|| {
+            let found = claimed.map_or_else(|| "none that is a string".to_owned(), quoted);
+            Refusal::new(Rejection::IssuerUnknown).because(format!("the unverified iss is {found}"))
+        })
+    }
+
+    /// Verifies a token that was read, with the keys of its issuer.
+    ///
+    /// # Errors
+    /// See [`signature::verify`].
+    pub fn verify(
+        &self,
+        token: UnverifiedToken<'_>,
+        issuer: (IssuerId, &Issuer),
+        keys: &KeySet,
+    ) -> Result<KnownToken, Refusal> {
+        let (verified, claims) = signature::verify(token, issuer.0, keys)?;
+        Ok(extraction::known_token(verified, &claims, issuer.1, &self.identity_headers))
+    }
+
+    /// Draws the facts of a token again, for this configuration.
+    ///
+    /// # Errors
+    /// [`Rejection::IssuerUnknown`] when the issuer left the configuration.
+    pub fn known_again(&self, token: VerifiedToken) -> Result<KnownToken, Refusal> {
+        let issuer = self.issuer(token.issuer()).ok_or(Rejection::IssuerUnknown)?;
+        let copy = token.clone();
+        let claims = copy.claims()?;
+        Ok(extraction::known_token(token, &claims, issuer, &self.identity_headers))
+    }
+
+    /// Judges a known token on a route, now. The token's issuer must be one of the route's: a token that was verified
+    /// for one route says nothing about another.
+    ///
+    /// # Errors
+    /// See [`claims::identify`] and [`crate::gate::policy::Requirement::check`].
+    pub fn judge(&self, known: &Arc<KnownToken>, route: &Route, now: UnixTime) -> Result<Identity, Refusal> {
+        let id = known.token().issuer();
+        let issuer = self.issuer(id).filter(|_| route.issuers.contains(&id)).ok_or(Rejection::IssuerUnknown)?;
+        let identity = claims::identify(known, issuer, now)?;
+        route.requirement.check(&identity)?;
+        Ok(identity)
+    }
+
+    /// Whether a header field is forwarded, given its name and, for `Authorization`, whether it holds a token.
+    ///
+    /// Tokens leave on every route, wherever any route looks for them, unless the route forwards its own.
+    pub fn keeps_token_header(&self, route: &Route, name: &HeaderName, request: &http::HeaderMap) -> bool {
+        let is_source = |sources: &[TokenSource]| {
+            sources.iter().any(|source| match source {
+                TokenSource::Authorization => *name == header::AUTHORIZATION,
+                TokenSource::Header(header) => header == name,
+                TokenSource::Query(_) => false,
+            })
+        };
+        if !is_source(&self.token_sources) || (route.forward_token && is_source(&route.token_sources)) {
+            return true;
+        }
+        // Another scheme is no token: it passes where no token is demanded.
+        *name == header::AUTHORIZATION
+            && route.authentication != Authentication::Required
+            && is_of_another_scheme(request)
+    }
+
+    /// The target to forward: the judged path, rewritten as the route asks, and the query without tokens. Nothing when
+    /// it is exactly what the client sent.
+    pub fn forwarded_target(&self, admission: &Admission<'_, '_>, request: &Request<'_>) -> Option<String> {
+        let route = admission.route;
+        let tokens: Vec<Box<str>> = self
+            .token_sources
+            .iter()
+            .filter(|source| !(route.forward_token && route.token_sources.contains(source)))
+            .filter_map(|source| match source {
+                TokenSource::Query(name) => Some(name.clone()),
+                TokenSource::Authorization | TokenSource::Header(_) => None,
+            })
+            .collect();
+        let cut_query = request.query.and_then(|query| sources::query_without(query, &tokens));
+        let path = rewritten_path(route, admission.path.as_str());
+        let is_absolute_form = request.authority.is_some() && request.version < http::Version::HTTP_2;
+        if cut_query.is_none() && path.is_none() && !admission.path.was_decoded() && !is_absolute_form {
+            return None;
+        }
+        let mut target = path.unwrap_or_else(|| admission.path.as_str().to_owned());
+        match (cut_query.as_deref(), request.query) {
+            (Some(""), _) | (None, None) => {}
+            (Some(query), _) | (None, Some(query)) => {
+                target.push('?');
+                target.push_str(query);
+            }
+        }
+        Some(target)
+    }
+}
+
+fn is_of_another_scheme(headers: &http::HeaderMap) -> bool {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let only = values.next().filter(|_| values.next().is_none());
+    only.is_some_and(|value| value.to_str().is_ok_and(|text| sources::credentials(text) == Credentials::Other))
+}
+
+fn rewritten_path(route: &Route, path: &str) -> Option<String> {
+    let rewrite = &route.rewrite;
+    let stripped = rewrite.strip_prefix.as_deref().and_then(|prefix| {
+        path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'))
+    });
+    if stripped.is_none() && rewrite.add_prefix.is_none() {
+        return None;
+    }
+    let rest = stripped.unwrap_or(path);
+    let mut target = rewrite.add_prefix.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
+    if !rest.starts_with('/') && (target.is_empty() || !rest.is_empty()) {
+        target.push('/');
+    }
+    target.push_str(rest);
+    Some(target)
+}
+
+/// Reads a token as far as can be done without keys.
+///
+/// # Errors
+/// See [`Segments::decode`].
+pub fn decode(token: &str) -> Result<Segments<'_>, Refusal> {
+    Segments::decode(token)
+}

@@ -1,0 +1,277 @@
+//! Verified claims become facts: what the configuration names is checked for its type, taken out and rendered.
+//!
+//! It never coerces: a claim of the wrong type fails closed (RFC 7519 §4; CVE-2026-25537 is what happens otherwise).
+use http::HeaderValue;
+
+use crate::gate::{
+    claims::{Facts, KnownToken},
+    header_value::{self, Unrenderable},
+    issuer::{Audiences, ClaimPath, ClientPlace, Issuer, ScopesPlace},
+    json::{Json, Object},
+    rejection::{Refusal, Rejection, quoted},
+    signature::{VerifiedClaims, VerifiedToken},
+    time::UnixTime,
+};
+
+/// Where the value of an identity header comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderValueSource {
+    /// The subject, as each issuer's configuration places it.
+    Subject,
+    /// The roles, likewise.
+    Roles,
+    /// The scopes, likewise.
+    Scopes,
+    /// The client, likewise.
+    Client,
+    /// The issuer's name in the configuration.
+    Issuer,
+    /// A claim.
+    Claim(ClaimPath),
+}
+
+/// One header by which the services behind the gate learn who is calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityHeader {
+    /// Name as configured, in the case in which it is sent.
+    pub name: Box<str>,
+    /// Source of its value.
+    pub source: HeaderValueSource,
+    /// Whether a token without it is refused.
+    pub required: bool,
+}
+
+/// Draws from a verified token what `issuer` and `headers` ask for.
+pub fn known_token(
+    token: VerifiedToken,
+    claims: &VerifiedClaims<'_>,
+    issuer: &Issuer,
+    headers: &[IdentityHeader],
+) -> KnownToken {
+    let claims = claims.object();
+    let facts = facts(claims, issuer, headers).unwrap_or_else(|refusal| faulty(claims, issuer, refusal));
+    KnownToken::new(token, facts)
+}
+
+fn facts(claims: &Object<'_>, issuer: &Issuer, headers: &[IdentityHeader]) -> Result<Facts, Refusal> {
+    check_presence(claims, issuer)?;
+    let expires = time(claims, "exp", Rounding::Down)?.ok_or_else(|| missing("exp"))?;
+    let not_before = time(claims, "nbf", Rounding::Up)?;
+    let issued_at = time(claims, "iat", Rounding::Up)?;
+    if issued_at.is_some_and(|time| time < UnixTime::from_seconds(0)) {
+        return Err(invalid("iat is before 1970"));
+    }
+    for name in ["sub", "jti"] {
+        text(claims, &ClaimPath::top(name))?;
+    }
+    let audience_fault = audience_fault(claims, issuer)?;
+    let subject = text(claims, &issuer.subject)?;
+    let client = client(claims, &issuer.client)?;
+    let scopes = scopes(claims, &issuer.scopes)?;
+    let roles = issuer.roles.as_ref().and_then(|place| roles(claims.at(place.names())?));
+    let mut facts = Facts {
+        fault: None,
+        audience_fault,
+        header_fault: None,
+        expires,
+        not_before,
+        issued_at,
+        subject,
+        client,
+        roles,
+        scopes,
+        headers: Box::default(),
+    };
+    render_headers(&mut facts, claims, issuer, headers);
+    Ok(facts)
+}
+
+/// Facts of a token whose claims are refused whatever the time: the reason, and a subject for the log.
+fn faulty(claims: &Object<'_>, issuer: &Issuer, refusal: Refusal) -> Facts {
+    Facts {
+        fault: Some(Box::new(refusal)),
+        audience_fault: None,
+        header_fault: None,
+        expires: UnixTime::from_seconds(0),
+        not_before: None,
+        issued_at: None,
+        subject: text(claims, &issuer.subject).ok().flatten(),
+        client: None,
+        roles: None,
+        scopes: Box::default(),
+        headers: Box::default(),
+    }
+}
+
+fn check_presence(claims: &Object<'_>, issuer: &Issuer) -> Result<(), Refusal> {
+    let is_missing = |name: &str| claims.get(name).is_none_or(|claim| *claim == Json::Null);
+    let audience = match issuer.audiences {
+        Audiences::AnyOf(_) => Some(issuer.audience_claim.as_ref()),
+        Audiences::Unchecked => None,
+    };
+    let lifetime = issuer.max_lifetime.map(|_| "iat");
+    let required = issuer.required_claims.iter().map(AsRef::as_ref);
+    match ["exp"].into_iter().chain(audience).chain(lifetime).chain(required).find(|name| is_missing(name)) {
+        Some(name) => Err(missing(name)),
+        None => Ok(()),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Rounding {
+    Down,
+    Up,
+}
+
+/// A NumericDate: a JSON number, fraction allowed, never a string (RFC 7519 §2). Rounded to the stricter side.
+fn time(claims: &Object<'_>, name: &str, rounding: Rounding) -> Result<Option<UnixTime>, Refusal> {
+    const LARGEST: i64 = i64::MAX / 1000;
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Json::Integer(seconds)) => {
+            let clamped = (*seconds).clamp(i128::from(-LARGEST), i128::from(LARGEST));
+            Ok(Some(UnixTime::from_seconds(i64::try_from(clamped).unwrap_or(LARGEST))))
+        }
+        Some(Json::Float(seconds)) => {
+            let milliseconds = match rounding {
+                Rounding::Down => (seconds * 1000.0).floor(),
+                Rounding::Up => (seconds * 1000.0).ceil(),
+            };
+            // A cast from a float saturates; what is not a number cannot come out of JSON.
+            #[expect(clippy::cast_possible_truncation, reason = "saturates, which keeps far dates far")]
+            let milliseconds = milliseconds as i64;
+            Ok(Some(UnixTime::from_milliseconds(milliseconds)))
+        }
+        Some(other) => Err(invalid(format!("{name} is {}, not a number", other.kind()))),
+    }
+}
+
+/// A string that is not empty.
+fn text(claims: &Object<'_>, place: &ClaimPath) -> Result<Option<Box<str>>, Refusal> {
+    match claims.at(place.names()) {
+        None => Ok(None),
+        Some(Json::String(text)) if !text.is_empty() => Ok(Some(Box::from(text.as_ref()))),
+        Some(Json::String(_)) => Err(invalid(format!("{place} is an empty string"))),
+        Some(other) => Err(invalid(format!("{place} is {}, not a string", other.kind()))),
+    }
+}
+
+/// Nothing when the audience is accepted, else why it is not (RFC 7519 §4.1.3).
+fn audience_fault(claims: &Object<'_>, issuer: &Issuer) -> Result<Option<Box<str>>, Refusal> {
+    let name = issuer.audience_claim.as_ref();
+    let Some(claim) = claims.get(name).filter(|claim| **claim != Json::Null) else { return Ok(None) };
+    let named: Vec<&str> = match claim {
+        Json::String(text) => vec![text],
+        Json::List(elements) => elements
+            .iter()
+            .map(|element| element.as_str().ok_or_else(|| invalid(format!("{name} holds {}", element.kind()))))
+            .collect::<Result<_, _>>()?,
+        Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Float(_) | Json::Object(_) => {
+            return Err(invalid(format!("{name} is {}", claim.kind())));
+        }
+    };
+    let Audiences::AnyOf(accepted) = &issuer.audiences else { return Ok(None) };
+    if named.iter().any(|audience| accepted.iter().any(|accepted| accepted.as_ref() == *audience)) {
+        return Ok(None);
+    }
+    let found: Vec<String> = named.iter().take(4).map(|audience| quoted(audience)).collect();
+    Ok(Some(format!("expected one of {}; {name} is [{}]", accepted.join(", "), found.join(", ")).into()))
+}
+
+fn client(claims: &Object<'_>, place: &ClientPlace) -> Result<Option<Box<str>>, Refusal> {
+    match place {
+        ClientPlace::Claim(place) => text(claims, place),
+        ClientPlace::Usual => match text(claims, &ClaimPath::top("client_id"))? {
+            Some(client) => Ok(Some(client)),
+            None => text(claims, &ClaimPath::top("azp")),
+        },
+    }
+}
+
+fn scopes(claims: &Object<'_>, place: &ScopesPlace) -> Result<Box<[Box<str>]>, Refusal> {
+    let claim = match place {
+        ScopesPlace::Claim(place) => return names(claims.at(place.names()), &place.to_string()),
+        // RFC 8693 §4.2: a string with spaces and nothing else.
+        ScopesPlace::Usual => claims.get("scope").filter(|claim| **claim != Json::Null),
+    };
+    match claim {
+        None => names(claims.get("scp").filter(|claim| **claim != Json::Null), "scp"),
+        Some(Json::String(_)) => names(claim, "scope"),
+        Some(other) => Err(invalid(format!("scope is {}, not a string", other.kind()))),
+    }
+}
+
+/// The names in an array of strings, or in a string with spaces.
+fn names(claim: Option<&Json<'_>>, place: &str) -> Result<Box<[Box<str>]>, Refusal> {
+    match claim {
+        None => Ok(Box::default()),
+        Some(Json::String(text)) => Ok(text.split(' ').filter(|name| !name.is_empty()).map(Box::from).collect()),
+        Some(Json::List(elements)) => elements
+            .iter()
+            .map(|element| {
+                let name = element.as_str().filter(|name| !name.is_empty());
+                name.map(Box::from).ok_or_else(|| invalid(format!("{place} holds something that is no name")))
+            })
+            .collect(),
+        Some(other) => Err(invalid(format!("{place} is {}", other.kind()))),
+    }
+}
+
+/// An array of strings, or of SCIM objects with a string `value` (RFC 9068 §2.2.3.1, RFC 7643 §4.1.2). Anything else
+/// grants no role at all.
+fn roles(claim: &Json<'_>) -> Option<Box<[Box<str>]>> {
+    let Json::List(elements) = claim else { return None };
+    elements
+        .iter()
+        .map(|element| match element {
+            Json::String(name) => Some(Box::from(name.as_ref())),
+            Json::Object(object) => object.get("value").and_then(Json::as_str).map(Box::from),
+            Json::Null | Json::Bool(_) | Json::Integer(_) | Json::Float(_) | Json::List(_) => None,
+        })
+        .collect()
+}
+
+fn render_headers(facts: &mut Facts, claims: &Object<'_>, issuer: &Issuer, headers: &[IdentityHeader]) {
+    let mut rendered = Vec::with_capacity(headers.len());
+    for (position, header) in (0_u16..).zip(headers) {
+        match header_value(facts, claims, issuer, &header.source) {
+            Ok(Some(value)) => rendered.push((position, value)),
+            Ok(None) if header.required => note_fault(facts, &header.name, "the token has no value for it"),
+            Ok(None) => {}
+            // Never leave out silently what the service behind would have been told.
+            Err(Unrenderable) => note_fault(facts, &header.name, "its value is too long or not exact"),
+        }
+    }
+    facts.headers = rendered.into();
+}
+
+fn header_value(
+    facts: &Facts,
+    claims: &Object<'_>,
+    issuer: &Issuer,
+    source: &HeaderValueSource,
+) -> Result<Option<HeaderValue>, Unrenderable> {
+    let text = |text: Option<&str>| text.map_or(Ok(None), header_value::render_text);
+    match source {
+        HeaderValueSource::Subject => text(facts.subject.as_deref()),
+        HeaderValueSource::Client => text(facts.client.as_deref()),
+        HeaderValueSource::Issuer => text(Some(&issuer.name)),
+        HeaderValueSource::Roles => header_value::render_list(facts.roles.as_deref().unwrap_or_default()),
+        HeaderValueSource::Scopes => header_value::render_list(&facts.scopes),
+        HeaderValueSource::Claim(place) => claims.at(place.names()).map_or(Ok(None), header_value::render),
+    }
+}
+
+fn note_fault(facts: &mut Facts, header: &str, fault: &str) {
+    if facts.header_fault.is_none() {
+        facts.header_fault = Some(format!("header {header}: {fault}").into());
+    }
+}
+
+fn missing(name: &str) -> Refusal {
+    Refusal::new(Rejection::ClaimMissing).because(format!("no {name}"))
+}
+
+fn invalid(detail: impl Into<Box<str>>) -> Refusal {
+    Refusal::new(Rejection::ClaimInvalid).because(detail)
+}

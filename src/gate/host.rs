@@ -1,0 +1,100 @@
+//! The host that a request is for: `Host` or the authority of an absolute target, in one spelling.
+//!
+//! It never repairs: what RFC 3986 §3.2.2 does not allow is refused, because another server might read it otherwise.
+use std::{borrow::Cow, net::Ipv6Addr};
+
+/// A host in the spelling in which hosts are compared: lower case, without port and without a trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host<'r> {
+    name: Cow<'r, str>,
+}
+
+impl<'r> Host<'r> {
+    /// Reads the value of `Host` or an authority: a name or address and perhaps a port (RFC 9112 §3.2).
+    ///
+    /// # Errors
+    /// One line that says what is wrong: empty, userinfo, a character that a host cannot have, a port above 65535.
+    pub fn parse(authority: &'r str) -> Result<Self, &'static str> {
+        if authority.contains('@') {
+            return Err("userinfo in the host");
+        }
+        let (name, port) = match authority.strip_prefix('[') {
+            Some(rest) => {
+                let (address, after) = rest.split_once(']').ok_or("an unclosed bracket in the host")?;
+                address.parse::<Ipv6Addr>().map_err(|_| "no IPv6 address in the brackets of the host")?;
+                let port = match after {
+                    "" => None,
+                    _ => Some(after.strip_prefix(':').ok_or("text after the brackets of the host")?),
+                };
+                (authority.get(..=address.len() + 1).ok_or("an unclosed bracket in the host")?, port)
+            }
+            None => match authority.split_once(':') {
+                Some((name, port)) => (name, Some(port)),
+                None => (authority, None),
+            },
+        };
+        if port.is_some_and(|port| !port.is_empty() && !is_port(port)) {
+            return Err("no valid port after the host");
+        }
+        if !name.starts_with('[') && !name.bytes().all(is_name_byte) {
+            return Err("a character that a host name cannot have");
+        }
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.is_empty() || name.split('.').any(str::is_empty) {
+            return Err("an empty host or label");
+        }
+        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        };
+        Ok(Self { name })
+    }
+
+    /// The compared spelling.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
+}
+
+/// Letters, digits and hyphen as DNS has them, and the underscore that service names use. RFC 3986 allows escapes and
+/// sub-delimiters too; no host that a gateway serves has them, and they are read differently from server to server.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_one_spelling() {
+        for (authority, name) in [
+            ("api.example.com", "api.example.com"),
+            ("API.Example.COM", "api.example.com"),
+            ("api.example.com:8080", "api.example.com"),
+            ("ADMIN.example.com.:443", "admin.example.com"),
+            ("api.example.com:", "api.example.com"),
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("[::1]:80", "[::1]"),
+            ("[2001:DB8::1]", "[2001:db8::1]"),
+            ("a_b", "a_b"),
+        ] {
+            assert_eq!(Host::parse(authority).map(|host| host.name().to_owned()).as_deref(), Ok(name), "{authority}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_host_is_refused() {
+        for authority in [
+            "", ".", ":80", "a b", "a/b", "a\\b", "u@h", "@", "h:99999", "h:x", "h:8:0", "h:+80", "a..b", ".a", "a,b",
+            "a%2eb", "[::1", "[::1]x", "[x]", "[]", "h\t", "é", "h..",
+        ] {
+            assert!(Host::parse(authority).is_err(), "{authority:?}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One request as the gate sees it: borrowed from whoever received it, and checked for its shape before anything else.
+//!
+//! It never repairs a request: what can be read in two ways is refused.
+use http::{HeaderMap, HeaderValue, Version, header};
+
+use crate::gate::{
+    firewall::HeaderFirewall,
+    host::Host,
+    path::{PathFault, RequestPath},
+    rejection::{Refusal, Rejection, quoted},
+    route::ListenerId,
+};
+
+/// Methods named in `Allow` when a method is refused on every route.
+const USUAL_METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
+
+/// A request's head, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'r> {
+    /// The listener that accepted it.
+    pub listener: ListenerId,
+    /// HTTP version.
+    pub version: Version,
+    /// Method as sent.
+    pub method: &'r str,
+    /// Authority of an absolute target (RFC 9112 §3.2.2), or `:authority` of HTTP/2.
+    pub authority: Option<&'r str>,
+    /// Path part of the target as sent, without the query.
+    pub path: &'r str,
+    /// Query, without its `?`.
+    pub query: Option<&'r str>,
+    /// Header fields as sent.
+    pub headers: &'r HeaderMap,
+    /// Bytes of the target as sent.
+    pub target_bytes: usize,
+}
+
+/// Limits on a request's head and declared body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Longest token, in bytes.
+    pub token_bytes: usize,
+    /// Sum of names and values of all fields, in bytes, four more for each field's separators.
+    pub header_bytes: usize,
+    /// Number of header fields.
+    pub headers: usize,
+    /// Longest target, in bytes.
+    pub uri_bytes: usize,
+    /// Longest body, in bytes.
+    pub body_bytes: Option<u64>,
+}
+
+/// What a well-formed request is about.
+#[derive(Clone, Debug)]
+pub struct Shape<'r> {
+    /// The one host it is for.
+    pub host: Host<'r>,
+    /// The path that is judged and forwarded.
+    pub path: RequestPath<'r>,
+}
+
+impl<'r> Request<'r> {
+    /// Checks the head, and reads host and path.
+    ///
+    /// # Errors
+    /// In this order: [`Rejection::UriTooLong`], [`Rejection::HeaderTooLarge`], [`Rejection::RequestMalformed`] for
+    /// method, framing, host and target, [`Rejection::MethodNotAllowed`] for TRACE and CONNECT,
+    /// [`Rejection::PathAmbiguous`] for a broken escape, [`Rejection::HeaderForbidden`], [`Rejection::BodyTooLarge`].
+    pub fn shape(&self, limits: &RequestLimits, firewall: &HeaderFirewall) -> Result<Shape<'r>, Refusal> {
+        self.check_sizes(limits)?;
+        self.check_method()?;
+        let declared_length = self.check_framing()?;
+        let host = self.host()?;
+        let path = self.path()?;
+        self.check_nominations(firewall)?;
+        if let (Some(limit), Some(length)) = (limits.body_bytes, declared_length)
+            && length > limit
+        {
+            return Err(Refusal::new(Rejection::BodyTooLarge).because(format!("{length} bytes, at most {limit}")));
+        }
+        Ok(Shape { host, path })
+    }
+
+    fn check_sizes(&self, limits: &RequestLimits) -> Result<(), Refusal> {
+        if self.target_bytes > limits.uri_bytes {
+            return Err(Refusal::new(Rejection::UriTooLong)
+                .because(format!("{} bytes, at most {}", self.target_bytes, limits.uri_bytes)));
+        }
+        let count = self.headers.len();
+        let bytes: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if count > limits.headers || bytes > limits.header_bytes {
+            return Err(Refusal::new(Rejection::HeaderTooLarge).because(format!("{count} fields, {bytes} bytes")));
+        }
+        Ok(())
+    }
+
+    fn check_method(&self) -> Result<(), Refusal> {
+        match self.method {
+            // RFC 9110 §9.3.8: TRACE would show a client what the gate wrote; CONNECT would open a tunnel past it.
+            "TRACE" | "CONNECT" => Err(Refusal::new(Rejection::MethodNotAllowed).allowing(USUAL_METHODS)),
+            // Methods are case-sensitive (RFC 9110 §9.1), but not every server behind the gate knows that.
+            method if method.bytes().any(|byte| byte.is_ascii_lowercase()) => Err(malformed("a method in lower case")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The declared length, where there is one way only to find the end of the body (RFC 9112 §6.3).
+    fn check_framing(&self) -> Result<Option<u64>, Refusal> {
+        let mut codings = self.headers.get_all(header::TRANSFER_ENCODING).iter();
+        let mut lengths = self.headers.get_all(header::CONTENT_LENGTH).iter();
+        let (coding, length) = (codings.next(), lengths.next());
+        if codings.next().is_some() || lengths.next().is_some() {
+            return Err(malformed("a framing field that occurs twice"));
+        }
+        match (coding, length) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => Err(malformed("both Content-Length and Transfer-Encoding")),
+            (Some(_), None) if self.version < Version::HTTP_11 => Err(malformed("Transfer-Encoding in HTTP/1.0")),
+            (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(None),
+            (Some(_), None) => Err(malformed("a Transfer-Encoding that is not exactly chunked")),
+            (None, Some(length)) => match length.to_str() {
+                Ok(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    digits.parse().map(Some).map_err(|_| malformed("a Content-Length beyond 64 bits"))
+                }
+                Ok(_) | Err(_) => Err(malformed("a Content-Length that is not a number")),
+            },
+        }
+    }
+
+    /// RFC 9112 §3.2: exactly one `Host`, and the authority of an absolute target over it.
+    fn host(&self) -> Result<Host<'r>, Refusal> {
+        let mut fields = self.headers.get_all(header::HOST).iter();
+        let field = fields.next();
+        if fields.next().is_some() {
+            return Err(malformed("several Host fields"));
+        }
+        let field = field.map(HeaderValue::to_str).transpose().map_err(|_| malformed("a Host that is not ASCII"))?;
+        let parse = |text| Host::parse(text).map_err(|fault| malformed(format!("host: {fault}")));
+        let host = field.map(parse).transpose()?;
+        match (self.authority, host) {
+            (Some(authority), host) => {
+                let named = parse(authority)?;
+                if self.version >= Version::HTTP_2 && host.is_some_and(|host| host != named) {
+                    return Err(malformed("Host and :authority differ"));
+                }
+                Ok(named)
+            }
+            (None, Some(host)) => Ok(host),
+            (None, None) => Err(malformed("no Host")),
+        }
+    }
+
+    fn path(&self) -> Result<RequestPath<'r>, Refusal> {
+        RequestPath::parse(self.path).map_err(|fault| match fault {
+            PathFault::NotAbsolute if self.path == "*" => {
+                Refusal::new(Rejection::RouteNotFound).because("the asterisk form names no resource")
+            }
+            PathFault::NotAbsolute => malformed("a target that does not begin with a slash"),
+            PathFault::ForbiddenByte => malformed("a byte that no target may have"),
+            PathFault::BrokenEscape => Refusal::new(Rejection::PathAmbiguous).because("a broken escape"),
+        })
+    }
+
+    fn check_nominations(&self, firewall: &HeaderFirewall) -> Result<(), Refusal> {
+        for value in self.headers.get_all(header::CONNECTION) {
+            let value = value.to_str().map_err(|_| malformed("a Connection field that is not ASCII"))?;
+            if let Some(name) = firewall.forbidden_nomination(value) {
+                return Err(
+                    Refusal::new(Rejection::HeaderForbidden).because(format!("Connection names {}", quoted(name)))
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn malformed(detail: impl Into<Box<str>>) -> Refusal {
+    Refusal::new(Rejection::RequestMalformed).because(detail)
+}

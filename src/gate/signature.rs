@@ -1,0 +1,170 @@
+//! The signature check: the one maker of a [`VerifiedToken`].
+//!
+//! It never tries a key of another issuer, an algorithm that the key was not loaded for, or more than
+//! [`KEYS_TRIED_MAX`] keys.
+use std::{fmt, sync::Arc};
+
+use crate::gate::{
+    algorithm::Algorithm,
+    issuer::{Issuer, IssuerId},
+    json::Object,
+    keys::{Key, KeySet},
+    rejection::{Refusal, Rejection, quoted},
+    token::UnverifiedToken,
+};
+
+/// Keys that are tried for a token without `kid`.
+pub const KEYS_TRIED_MAX: usize = 4;
+
+/// Proof that a key of an issuer signed a token. What it says is still to be judged.
+#[derive(Clone)]
+pub struct VerifiedToken {
+    issuer: IssuerId,
+    key: Arc<Key>,
+    algorithm: Algorithm,
+    payload: Box<[u8]>,
+}
+
+/// The claims of a token whose signature was verified.
+#[derive(Debug)]
+pub struct VerifiedClaims<'s> {
+    object: Object<'s>,
+}
+
+impl VerifiedClaims<'_> {
+    pub(in crate::gate) const fn object(&self) -> &Object<'_> {
+        &self.object
+    }
+}
+
+impl fmt::Debug for VerifiedToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The payload is the greater part of a credential.
+        write!(formatter, "VerifiedToken({:?}, {:?}, {})", self.issuer, self.key, self.algorithm)
+    }
+}
+
+impl VerifiedToken {
+    /// The issuer whose key signed it.
+    pub const fn issuer(&self) -> IssuerId {
+        self.issuer
+    }
+
+    /// The key that verified it.
+    pub const fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// The algorithm of the signature.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Bytes of the payload that is kept.
+    pub const fn payload_bytes(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Reads the claims again, for another configuration than the one that read them first.
+    ///
+    /// # Errors
+    /// [`Rejection::Internal`]: the payload was JSON when the token was verified.
+    pub fn claims(&self) -> Result<VerifiedClaims<'_>, Refusal> {
+        let object = Object::parse(&self.payload).map_err(|_| Refusal::new(Rejection::Internal))?;
+        Ok(VerifiedClaims { object })
+    }
+
+    /// Whether the proof still counts: its key is in the issuer's current set, for this algorithm.
+    pub fn is_proven_by(&self, keys: &KeySet) -> bool {
+        keys.still_proves(&self.key, self.algorithm)
+    }
+}
+
+/// What may be asked of a token before any key is: its kind and its algorithm.
+///
+/// # Errors
+/// In this order: [`Rejection::TypeNotAllowed`], [`Rejection::CriticalHeader`], [`Rejection::AlgorithmNotAllowed`].
+pub fn check_header(token: &UnverifiedToken<'_>, issuer: &Issuer) -> Result<(), Refusal> {
+    issuer.token_types.check(token.token_type())?;
+    if !token.understands_all() {
+        return Err(Refusal::new(Rejection::CriticalHeader).because("crit, b64 or zip in the header"));
+    }
+    if !issuer.algorithms.contains(token.algorithm()) {
+        return Err(Refusal::new(Rejection::AlgorithmNotAllowed).because(format!(
+            "the issuer allows {}; the token has {}",
+            issuer.algorithms,
+            token.algorithm()
+        )));
+    }
+    Ok(())
+}
+
+/// Checks the signature against the keys of the issuer that the token was matched with.
+///
+/// # Errors
+/// [`Rejection::KeyUnknown`] when no key of the set fits, [`Rejection::AlgorithmNotAllowed`] when the key of this `kid`
+/// verifies other algorithms only (RFC 8725 §3.1), [`Rejection::SignatureInvalid`].
+pub fn verify<'s>(
+    token: UnverifiedToken<'s>,
+    issuer: IssuerId,
+    keys: &KeySet,
+) -> Result<(VerifiedToken, VerifiedClaims<'s>), Refusal> {
+    let algorithm = token.algorithm();
+    let is_named = |key: &&Arc<Key>| token.kid().is_none() || key.kid() == token.kid();
+    let mut fitting = keys.keys().iter().filter(is_named).filter(|key| key.algorithms().contains(algorithm)).peekable();
+    if fitting.peek().is_none() {
+        return Err(no_key(&token, keys));
+    }
+    let message = token.signed_text().as_bytes();
+    let proving = fitting.take(KEYS_TRIED_MAX).find(|key| {
+        // An error is a signature that could not even be decoded: no proof either.
+        jsonwebtoken::crypto::verify(token.signature_text(), message, key.decoding(), library_name(algorithm))
+            .unwrap_or(false)
+    });
+    match proving {
+        Some(key) => {
+            let payload = Box::from(token.payload());
+            let verified = VerifiedToken { issuer, key: Arc::clone(key), algorithm, payload };
+            Ok((verified, VerifiedClaims { object: token.into_claims() }))
+        }
+        None => Err(Refusal::new(Rejection::SignatureInvalid)
+            .because(format!("{algorithm}, unverified kid {}", shown_kid(token.kid())))),
+    }
+}
+
+fn no_key(token: &UnverifiedToken<'_>, keys: &KeySet) -> Refusal {
+    let named = token.kid().and_then(|kid| keys.keys().iter().find(|key| key.kid() == Some(kid)));
+    match named {
+        Some(key) => Refusal::new(Rejection::AlgorithmNotAllowed).because(format!(
+            "the key verifies {}; the token has {}",
+            key.algorithms(),
+            token.algorithm()
+        )),
+        None => Refusal::new(Rejection::KeyUnknown).because(format!(
+            "{}, unverified kid {}",
+            token.algorithm(),
+            shown_kid(token.kid())
+        )),
+    }
+}
+
+fn shown_kid(kid: Option<&str>) -> String {
+    kid.map_or_else(|| "absent".to_owned(), quoted)
+}
+
+const fn library_name(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+    match algorithm {
+        Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
+        Algorithm::HS384 => jsonwebtoken::Algorithm::HS384,
+        Algorithm::HS512 => jsonwebtoken::Algorithm::HS512,
+        Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
+        Algorithm::RS384 => jsonwebtoken::Algorithm::RS384,
+        Algorithm::RS512 => jsonwebtoken::Algorithm::RS512,
+        Algorithm::PS256 => jsonwebtoken::Algorithm::PS256,
+        Algorithm::PS384 => jsonwebtoken::Algorithm::PS384,
+        Algorithm::PS512 => jsonwebtoken::Algorithm::PS512,
+        Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::ES384 => jsonwebtoken::Algorithm::ES384,
+        Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+    }
+}

@@ -1,0 +1,223 @@
+//! Where a request may carry its token, and how the one token is found.
+//!
+//! It never chooses: two tokens, or one token in two places, is a refusal, since whoever reads the other one would
+//! see another identity (RFC 6750 §2).
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::gate::rejection::{Refusal, Rejection};
+
+/// One place where a token may be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TokenSource {
+    /// `Authorization: Bearer TOKEN` (RFC 6750 §2.1).
+    Authorization,
+    /// A header of its own whose whole value is the token.
+    Header(HeaderName),
+    /// A parameter of the query (RFC 6750 §2.3).
+    Query(Box<str>),
+}
+
+/// The scheme and credentials of one `Authorization` value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credentials<'r> {
+    /// The Bearer scheme in any case, and what follows it.
+    Bearer(&'r str),
+    /// Any other scheme: no token, and not portcullis's business.
+    Other,
+}
+
+/// Finds the one token of a request.
+///
+/// # Errors
+/// [`Rejection::TokenRepeated`] when there are several, even if they are equal; [`Rejection::TokenMalformed`] when a
+/// source holds something that cannot be a token.
+pub fn find<'r>(
+    sources: &[TokenSource],
+    headers: &'r HeaderMap,
+    query: Option<&'r str>,
+) -> Result<Option<&'r str>, Refusal> {
+    let mut found = None;
+    for source in sources {
+        let token = match source {
+            TokenSource::Authorization => in_authorization(headers)?,
+            TokenSource::Header(name) => in_header(headers, name)?,
+            TokenSource::Query(name) => in_query(query, name)?,
+        };
+        if let Some(token) = token
+            && found.replace(token).is_some()
+        {
+            return Err(repeated("tokens in two places"));
+        }
+    }
+    Ok(found)
+}
+
+/// Reads one `Authorization` value (RFC 9110 §11.4).
+pub fn credentials(value: &str) -> Credentials<'_> {
+    let scheme_bytes = value.bytes().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(value.len());
+    match value.split_at_checked(scheme_bytes) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => Credentials::Bearer(rest),
+        Some(_) | None => Credentials::Other,
+    }
+}
+
+/// The query without the parameters called by one of `names`; nothing when the query holds none of them.
+///
+/// A name is compared after decoding, because the upstream would decode it too.
+pub fn query_without(query: &str, names: &[Box<str>]) -> Option<String> {
+    if names.is_empty() || !parameters(query).any(|(name, _)| names.iter().any(|owned| is_name(name, owned))) {
+        return None;
+    }
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|parameter| {
+            let name = parameter.split('=').next().unwrap_or_default();
+            !names.iter().any(|owned| is_name(name, owned))
+        })
+        .collect();
+    Some(kept.join("&"))
+}
+
+fn in_authorization(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let Some(value) = only_value(headers, &http::header::AUTHORIZATION)? else { return Ok(None) };
+    let Credentials::Bearer(rest) = credentials(value) else { return Ok(None) };
+    let token = rest.trim_start_matches(' ');
+    if rest.contains(',') {
+        return Err(repeated("a list of credentials in Authorization"));
+    }
+    if token.is_empty() || token.len() == rest.len() {
+        return Err(Refusal::new(Rejection::TokenMalformed).because("no token after Bearer and a space"));
+    }
+    Ok(Some(token))
+}
+
+fn in_header<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>, Refusal> {
+    let value = only_value(headers, name)?;
+    if value.is_some_and(|value| value.contains(',')) {
+        return Err(repeated("a list in the token header"));
+    }
+    Ok(value)
+}
+
+fn only_value<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(repeated("a token header that occurs twice"));
+    }
+    match HeaderValue::to_str(value) {
+        Ok(text) => Ok(Some(text.trim_matches([' ', '\t']))),
+        Err(_) => Err(Refusal::new(Rejection::TokenMalformed).because("a byte that no token has")),
+    }
+}
+
+fn in_query<'r>(query: Option<&'r str>, name: &str) -> Result<Option<&'r str>, Refusal> {
+    let mut values = parameters(query.unwrap_or_default()).filter(|(parameter, _)| is_name(parameter, name));
+    let Some((_, value)) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(repeated("a token parameter that occurs twice"));
+    }
+    Ok(Some(value))
+}
+
+/// Names and values between `&`, still encoded. A `;` separates too for some servers, so it does when a token is
+/// looked for: the name behind it would be read by them.
+fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split(['&', ';']).map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
+}
+
+/// Whether the encoded `name` is `owned` once decoded; case counts, as it does in RFC 6750 §2.3.
+fn is_name(name: &str, owned: &str) -> bool {
+    if !name.contains('%') {
+        return name == owned;
+    }
+    let mut expected = owned.bytes();
+    let mut rest = name.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, following) = match (*first, crate::gate::path::escaped_byte(after)) {
+            (b'%', Some(decoded)) => decoded,
+            (byte, _) => (byte, after),
+        };
+        if expected.next() != Some(byte) {
+            return false;
+        }
+        rest = following;
+    }
+    expected.next().is_none()
+}
+
+fn repeated(detail: &'static str) -> Refusal {
+    Refusal::new(Rejection::TokenRepeated).because(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lines: &[(&str, &str)], query: Option<&str>, expected: Result<Option<&str>, Rejection>) {
+        let sources = [
+            TokenSource::Authorization,
+            TokenSource::Header(HeaderName::from_static("x-access-token")),
+            TokenSource::Query("access_token".into()),
+        ];
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        let found = find(&sources, &headers, query).map_err(|refusal| refusal.rejection());
+        assert_eq!(found, expected, "{lines:?} {query:?}");
+    }
+
+    #[test]
+    fn exactly_one_token_is_found() {
+        check(&[], None, Ok(None));
+        check(&[("authorization", "Bearer t")], None, Ok(Some("t")));
+        check(&[("authorization", "bEaReR   t ")], None, Ok(Some("t")));
+        check(&[("authorization", "Basic eDp5")], None, Ok(None));
+        check(&[("authorization", "Bearerx t")], None, Ok(None));
+        check(&[("x-access-token", "t")], None, Ok(Some("t")));
+        check(&[], Some("a=1&access_token=t&b"), Ok(Some("t")));
+        check(&[], Some("access%5Ftoken=t"), Ok(Some("t")));
+        check(&[], Some("Access_Token=t&xaccess_token=u"), Ok(None));
+        check(&[], Some("a=1;access_token=t"), Ok(Some("t")));
+        check(&[("authorization", "Basic eDp5"), ("x-access-token", "t")], None, Ok(Some("t")));
+    }
+
+    #[test]
+    fn several_tokens_are_refused_even_when_they_are_equal() {
+        let repeated = Err(Rejection::TokenRepeated);
+        check(&[("authorization", "Bearer t"), ("authorization", "Bearer t")], None, repeated.clone());
+        check(&[("authorization", "Basic t"), ("authorization", "Bearer t")], None, repeated.clone());
+        check(&[("authorization", "Bearer t"), ("x-access-token", "t")], None, repeated.clone());
+        check(&[("authorization", "Bearer t")], Some("access_token=t"), repeated.clone());
+        check(&[], Some("access_token=t&access_token=t"), repeated.clone());
+        check(&[], Some("access_token=t&%61ccess_token=u"), repeated.clone());
+        check(&[("authorization", "Bearer a, Bearer b")], None, repeated.clone());
+        check(&[("authorization", "Bearer ,a")], None, repeated.clone());
+        check(&[("x-access-token", "a,b")], None, repeated);
+    }
+
+    #[test]
+    fn a_bearer_scheme_without_a_token_is_malformed() {
+        let malformed = Err(Rejection::TokenMalformed);
+        for value in ["Bearer", "bearer ", "Bearer\tt", "Bearer=t", "Bearer:t"] {
+            check(&[("authorization", value)], None, malformed.clone());
+        }
+    }
+
+    #[test]
+    fn a_token_parameter_is_cut_out_of_the_query_whatever_its_spelling() {
+        let names = [Box::from("access_token")];
+        for (query, expected) in [
+            ("a=1&access_token=t&b=2", Some("a=1&b=2")),
+            ("access%5ftoken=t", Some("")),
+            ("access_token", Some("")),
+            ("a=1", None),
+            ("a=%41&b", None),
+            ("", None),
+        ] {
+            assert_eq!(query_without(query, &names).as_deref(), expected, "{query}");
+        }
+        assert_eq!(query_without("access_token=t", &[]), None);
+    }
+}
