@@ -1,1 +1,2 @@
-//! To be written.
+//! The first floor: understands. Text goes in, a `Config` or every error at once comes out.
+pub mod settings;

@@ -1,0 +1,297 @@
+//! What a configuration means once it was understood: values of the gate's own types and plain settings, all checked.
+//!
+//! `Startup` is fixed while the process runs; `Live` can be replaced as a whole.
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use zeroize::Zeroizing;
+
+use crate::gate::{decide::Ruleset, keys::KeySet};
+
+/// A whole configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// Fixed while the process runs.
+    pub startup: Startup,
+    /// Replaced as a whole.
+    pub live: Live,
+}
+
+/// Settings that are fixed while the process runs.
+#[derive(Debug)]
+pub struct Startup {
+    /// Where requests come in; a `ListenerId` is a position here.
+    pub listeners: Vec<Listener>,
+    /// Where operators look.
+    pub admin: Admin,
+    /// The process itself.
+    pub server: Server,
+    /// The access log.
+    pub log: Log,
+    /// Bounds of the claims cache.
+    pub claims_cache: CacheLimits,
+    /// How long a client may take.
+    pub client_timeouts: ClientTimeouts,
+}
+
+/// Settings that can be replaced while the process runs.
+#[derive(Debug)]
+pub struct Live {
+    /// The gate's rules.
+    pub ruleset: Ruleset,
+    /// Where each issuer's keys come from; positions as in the rule set.
+    pub keys: Vec<IssuerKeys>,
+    /// Where requests go; an `UpstreamId` is a position here.
+    pub upstreams: Vec<Upstream>,
+    /// Whether header names with an underscore are removed.
+    pub drop_underscore_headers: bool,
+    /// The configuration as written, variables unexpanded and secrets left out, for `GET /config`.
+    pub document: serde_json::Value,
+}
+
+/// A socket to listen on or to connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(formatter, "{address}"),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// One socket on which requests come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in routes; its address unless it was given one.
+    pub name: Box<str>,
+    /// Where it listens.
+    pub address: Address,
+}
+
+/// The operators' interface.
+#[derive(Debug)]
+pub struct Admin {
+    /// Where it listens; nothing when it is off.
+    pub address: Option<Address>,
+    /// Bearer token that reading needs.
+    pub read_token: Option<Secret>,
+    /// Accepted `Host` values besides loopback names and the address itself, in lower case without port.
+    pub allowed_hosts: Vec<Box<str>>,
+}
+
+/// Bytes that never show: not in `Debug`, and wiped when dropped.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret")
+    }
+}
+
+/// The process itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Worker threads; nothing for one a core.
+    pub threads: Option<usize>,
+    /// Longest time from the request to stop until the process ends.
+    pub grace_period: Duration,
+    /// Where state is kept; nothing when the configuration does not say.
+    pub state_directory: Option<PathBuf>,
+}
+
+/// The access log and the diagnostic log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Form of the access log.
+    pub access: AccessFormat,
+    /// Where the access log goes.
+    pub output: LogOutput,
+    /// Least severe level of the diagnostic log.
+    pub level: log::LevelFilter,
+    /// How subjects are shown.
+    pub subject: SubjectForm,
+    /// How client addresses are shown.
+    pub client_ip: ClientAddressForm,
+}
+
+/// Form of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// One JSON object a line.
+    Json,
+    /// One line for people.
+    Text,
+    /// None.
+    Off,
+}
+
+/// Where a log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// How subjects are shown in the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectForm {
+    /// As they are.
+    Plain,
+    /// As a digest, by which lines of one subject can be found together.
+    Hash,
+    /// Not at all.
+    Off,
+}
+
+/// How client addresses are shown in the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAddressForm {
+    /// As they are.
+    Full,
+    /// IPv4 without its last byte, IPv6 without its last 80 bits.
+    Truncated,
+    /// Not at all.
+    Off,
+}
+
+/// Bounds of the claims cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Entries at most; zero turns it off.
+    pub entries: usize,
+    /// Bytes at most.
+    pub bytes: u64,
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// Between two reads of a body.
+    pub body: Duration,
+    /// Between two requests on one connection.
+    pub keepalive: Duration,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Debug)]
+pub struct IssuerKeys {
+    /// The source.
+    pub source: KeySource,
+    /// Whether the host is ready only when this issuer has keys.
+    pub required_for_readiness: bool,
+}
+
+/// A source of keys.
+#[derive(Debug)]
+pub enum KeySource {
+    /// Read when the configuration was: a public key, a secret or a key set from a file.
+    Fixed(Arc<KeySet>),
+    /// Not read because the configuration was understood without its secrets.
+    Unread,
+    /// A key set on a server, fetched in the background.
+    Remote(RemoteKeys),
+}
+
+/// A key set on a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteKeys {
+    /// Its URL.
+    pub url: String,
+    /// Longest time between two fetches.
+    pub refresh: Duration,
+    /// Least time between two fetches that unknown keys provoke.
+    pub cooldown: Duration,
+    /// How long the last good set serves while none can be fetched.
+    pub max_stale: Duration,
+    /// Longest time that one fetch may take.
+    pub timeout: Duration,
+    /// PEM certificates to trust instead of the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Whether plain HTTP is allowed.
+    pub insecure_http: bool,
+}
+
+/// Servers that requests are forwarded to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Name in routes, metrics and logs.
+    pub name: Box<str>,
+    /// The servers; at least one.
+    pub servers: Vec<UpstreamServer>,
+    /// How one is chosen.
+    pub balance: Balance,
+    /// How long it may take.
+    pub timeouts: UpstreamTimeouts,
+    /// Further attempts when no connection could be made.
+    pub retries: usize,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamServer {
+    /// Address as written: the `server` of logs.
+    pub written: Box<str>,
+    /// What it means.
+    pub address: UpstreamAddress,
+    /// Share of requests, relative to the others; at least one.
+    pub weight: u16,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamAddress {
+    /// A socket.
+    Socket(Address),
+    /// A name that is looked up, and a port.
+    Name {
+        /// The name.
+        host: Box<str>,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// How a server is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn.
+    RoundRobin,
+    /// At random.
+    Random,
+}
+
+/// How long an upstream may take; each always has a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// Between two reads.
+    pub read: Duration,
+    /// Between two writes.
+    pub write: Duration,
+    /// How long an unused connection is kept.
+    pub pool_idle: Duration,
+}
