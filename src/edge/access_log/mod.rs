@@ -114,6 +114,13 @@ impl AccessLog {
     }
 }
 
+impl Drop for AccessLog {
+    /// Lets the writer end when it has written what it has; nobody waits for that here.
+    fn drop(&mut self) {
+        let _ = self.queue.close(Duration::ZERO);
+    }
+}
+
 fn open(destination: &Destination) -> std::io::Result<File> {
     match destination {
         // Descriptors of our own: the lock of the standard streams would be held while a slow reader is waited for.
