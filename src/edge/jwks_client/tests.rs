@@ -284,6 +284,8 @@ fn a_certificate_counts_when_the_ca_file_vouches_for_this_host() {
     let rows = [
         ("localhost", Some(AUTHORITY), Ok("{}")),
         ("127.0.0.1", Some(AUTHORITY), Err("not valid for name")),
+        // The system trusts no authority of ours, or none at all.
+        ("localhost", None, Err("no secure connection to localhost:")),
         ("localhost", Some(include_bytes!("testdata/server.pem").as_slice()), Err("invalid peer certificate")),
     ];
     for (host, authorities_pem, expected) in rows {
