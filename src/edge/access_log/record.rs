@@ -1,0 +1,288 @@
+//! What the access log says of one request, and how it is written: one line of JSON or of text. It knows no token, cookie
+//! or query string, because it has no field for them.
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use crate::edge::access_log::json_line::{JsonLine, append_escaped_bytes, append_seconds};
+use crate::edge::clock;
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// For eyes: time, client, "method host path", status, seconds, route, reason.
+    Text,
+}
+
+/// One request as the access log tells it. What is `None` is left out.
+///
+/// Bytes are as the client sent them; they are escaped when written. What is to be hashed, shortened or kept out (subject,
+/// client address) is so before it comes here.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// When the request's head was read.
+    pub time: SystemTime,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// The trace that the request belongs to.
+    pub trace_id: Option<&'a str>,
+    /// The client's address.
+    pub client_ip: Option<IpAddr>,
+    /// The method as sent.
+    pub method: &'a [u8],
+    /// The host that was asked for.
+    pub host: Option<&'a [u8]>,
+    /// The path without the query.
+    pub path: &'a [u8],
+    /// The protocol, for example `HTTP/1.1`.
+    pub protocol: &'a str,
+    /// The `User-Agent` as sent.
+    pub user_agent: Option<&'a [u8]>,
+    /// The status that was sent; 0 when the client went away before.
+    pub status: u16,
+    /// From the request's head to the last byte of the answer.
+    pub duration: Duration,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub bytes_out: u64,
+    /// The route's name, or `-`.
+    pub route: &'a str,
+    /// The upstream's name.
+    pub upstream: Option<&'a str>,
+    /// The upstream's server, as the configuration names it.
+    pub server: Option<&'a str>,
+    /// Until the head of the upstream's answer.
+    pub upstream_duration: Option<Duration>,
+    /// What was decided about the caller; `None` where nothing was.
+    pub auth: Option<AuthRecord<'a>>,
+}
+
+/// The decision about the caller as the access log tells it.
+#[derive(Debug, Clone, Copy)]
+pub struct AuthRecord<'a> {
+    /// `allowed`, `anonymous` or `rejected`.
+    pub result: &'a str,
+    /// The reason of a refusal.
+    pub reason: Option<&'a str>,
+    /// The issuer's name in the configuration.
+    pub issuer: Option<&'a str>,
+    /// The subject, as plain as the configuration wants it.
+    pub subject: Option<&'a str>,
+    /// The key that the token names.
+    pub kid: Option<&'a str>,
+    /// The signature's algorithm.
+    pub algorithm: Option<&'a str>,
+    /// `hit`, `miss` or `none`.
+    pub cache: Option<&'a str>,
+    /// What a refusal expected and found.
+    pub detail: Option<&'a str>,
+}
+
+impl Record<'_> {
+    /// The line with its line feed, written into this buffer, whose content is dropped.
+    #[must_use]
+    pub fn write(&self, format: Format, buffer: Vec<u8>) -> Vec<u8> {
+        match format {
+            Format::Json => self.json(buffer),
+            Format::Text => self.text(buffer),
+        }
+    }
+
+    fn json(&self, buffer: Vec<u8>) -> Vec<u8> {
+        let mut line = JsonLine::new(buffer);
+        line.time("ts", self.time).text("request_id", self.request_id).optional_text("trace_id", self.trace_id);
+        if let Some(client_ip) = self.client_ip {
+            line.address("client_ip", client_ip);
+        }
+        line.bytes("method", self.method);
+        if let Some(host) = self.host {
+            line.bytes("host", host);
+        }
+        line.bytes("path", self.path).text("protocol", self.protocol);
+        if let Some(user_agent) = self.user_agent {
+            line.bytes("user_agent", user_agent);
+        }
+        line.number("status", u64::from(self.status))
+            .seconds("duration_s", self.duration)
+            .number("bytes_in", self.bytes_in)
+            .number("bytes_out", self.bytes_out)
+            .text("route", self.route)
+            .optional_text("upstream", self.upstream)
+            .optional_text("server", self.server);
+        if let Some(upstream_duration) = self.upstream_duration {
+            line.seconds("upstream_duration_s", upstream_duration);
+        }
+        if let Some(auth) = self.auth {
+            line.object("auth", |line| auth.json(line));
+        }
+        line.finish()
+    }
+
+    fn text(&self, mut buffer: Vec<u8>) -> Vec<u8> {
+        buffer.clear();
+        clock::append_rfc3339(&mut buffer, self.time);
+        // Writing into a Vec cannot fail.
+        let _ = match self.client_ip {
+            Some(client_ip) => write!(buffer, " {client_ip} \""),
+            None => write!(buffer, " - \""),
+        };
+        for (separator, part) in [("", self.method), (" ", self.host.unwrap_or(b"-")), (" ", self.path)] {
+            buffer.extend_from_slice(separator.as_bytes());
+            append_escaped_bytes(&mut buffer, part);
+        }
+        let _ = write!(buffer, "\" {} ", self.status);
+        append_seconds(&mut buffer, self.duration);
+        let reason = self.auth.and_then(|auth| auth.reason).unwrap_or("-");
+        for field in [self.route, reason] {
+            buffer.push(b' ');
+            append_escaped_bytes(&mut buffer, field.as_bytes());
+        }
+        buffer.push(b'\n');
+        buffer
+    }
+}
+
+impl AuthRecord<'_> {
+    fn json(&self, line: &mut JsonLine) {
+        line.text("result", self.result)
+            .optional_text("reason", self.reason)
+            .optional_text("issuer", self.issuer)
+            .optional_text("subject", self.subject)
+            .optional_text("kid", self.kid)
+            .optional_text("algorithm", self.algorithm)
+            .optional_text("cache", self.cache)
+            .optional_text("detail", self.detail);
+    }
+}
+
+/// The line that stands where lines were lost.
+pub(super) fn gap_line(format: Format, time: SystemTime, lost: u64, buffer: Vec<u8>) -> Vec<u8> {
+    match format {
+        Format::Json => {
+            let mut line = JsonLine::new(buffer);
+            line.time("ts", time).number("lines_lost", lost);
+            line.finish()
+        }
+        Format::Text => {
+            let mut buffer = buffer;
+            buffer.clear();
+            clock::append_rfc3339(&mut buffer, time);
+            let _ = writeln!(buffer, " {lost} lines lost");
+            buffer
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AuthRecord, Format, Record, gap_line};
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    const BARE: Record<'static> = Record {
+        time: UNIX_EPOCH,
+        request_id: "r1",
+        trace_id: None,
+        client_ip: None,
+        method: b"GET",
+        host: None,
+        path: b"/",
+        protocol: "HTTP/1.1",
+        user_agent: None,
+        status: 0,
+        duration: Duration::ZERO,
+        bytes_in: 0,
+        bytes_out: 0,
+        route: "-",
+        upstream: None,
+        server: None,
+        upstream_duration: None,
+        auth: None,
+    };
+
+    const FULL: Record<'static> = Record {
+        trace_id: Some("t1"),
+        client_ip: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
+        host: Some(b"api.example.com"),
+        path: b"/orders/\"7\"\n",
+        user_agent: Some(b"curl/8\xff"),
+        status: 403,
+        duration: Duration::from_micros(1_234),
+        bytes_in: 5,
+        bytes_out: 6,
+        route: "orders",
+        upstream: Some("orders"),
+        server: Some("10.0.0.11:8080"),
+        upstream_duration: Some(Duration::from_micros(900)),
+        auth: Some(AuthRecord {
+            result: "rejected",
+            reason: Some("role_missing"),
+            issuer: Some("main"),
+            subject: Some("alice"),
+            kid: Some("k1"),
+            algorithm: Some("ES256"),
+            cache: Some("hit"),
+            detail: Some("role admin"),
+        }),
+        ..BARE
+    };
+
+    #[track_caller]
+    fn check(record: &Record<'_>, format: Format, expected: &str) {
+        let line = String::from_utf8(record.write(format, b"old".to_vec())).unwrap();
+        assert_eq!(line, format!("{expected}\n"));
+    }
+
+    #[test]
+    fn a_request_is_one_json_line_with_the_documented_fields() {
+        check(
+            &FULL,
+            Format::Json,
+            concat!(
+                r#"{"ts":"1970-01-01T00:00:00.000000Z","request_id":"r1","trace_id":"t1","client_ip":"192.0.2.7","#,
+                r#""method":"GET","host":"api.example.com","path":"/orders/\"7\"\n","protocol":"HTTP/1.1","#,
+                "\"user_agent\":\"curl/8\u{fffd}\",",
+                r#""status":403,"duration_s":0.001234,"bytes_in":5,"bytes_out":6,"route":"orders","upstream":"orders","#,
+                r#""server":"10.0.0.11:8080","upstream_duration_s":0.000900,"auth":{"result":"rejected","#,
+                r#""reason":"role_missing","issuer":"main","subject":"alice","kid":"k1","algorithm":"ES256","#,
+                r#""cache":"hit","detail":"role admin"}}"#
+            ),
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out_of_json() {
+        check(
+            &BARE,
+            Format::Json,
+            concat!(
+                r#"{"ts":"1970-01-01T00:00:00.000000Z","request_id":"r1","method":"GET","path":"/","#,
+                r#""protocol":"HTTP/1.1","status":0,"duration_s":0.000000,"bytes_in":0,"bytes_out":0,"route":"-"}"#
+            ),
+        );
+    }
+
+    #[test]
+    fn a_request_is_one_line_of_text() {
+        check(
+            &FULL,
+            Format::Text,
+            r#"1970-01-01T00:00:00.000000Z 192.0.2.7 "GET api.example.com /orders/\"7\"\n" 403 0.001234 orders role_missing"#,
+        );
+        check(&BARE, Format::Text, r#"1970-01-01T00:00:00.000000Z - "GET - /" 0 0.000000 - -"#);
+    }
+
+    #[test]
+    fn a_gap_is_told_in_the_form_of_the_log() {
+        let rows = [
+            (Format::Json, "{\"ts\":\"1970-01-01T00:00:00.000000Z\",\"lines_lost\":3}\n"),
+            (Format::Text, "1970-01-01T00:00:00.000000Z 3 lines lost\n"),
+        ];
+        for (format, expected) in rows {
+            assert_eq!(gap_line(format, UNIX_EPOCH, 3, b"old".to_vec()), expected.as_bytes());
+        }
+    }
+}

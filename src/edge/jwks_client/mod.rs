@@ -1,0 +1,196 @@
+//! Fetches the bytes of a key set over HTTP: bounded in time, size, hops and places. It blocks, so it runs on a thread of
+//! its own kind, never where requests are served. It does not read the key set, keeps nothing between two fetches (no
+//! connection, cookie or cache), and no error of it shows a byte of an answer's body.
+//!
+//! TLS is rustls with the ring provider, which is the process-wide default that Pingora installs too; aws-lc-rs checks
+//! tokens and has no part in it. Proxies named in the environment are not used.
+mod address;
+mod answer;
+mod error;
+
+use std::time::{Duration, SystemTime};
+
+use ureq::http::{Response, StatusCode, Uri};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Body};
+
+use crate::edge::clock;
+use crate::edge::jwks_client::address::GuardedResolver;
+use crate::edge::jwks_client::error::from_library;
+pub use crate::edge::jwks_client::error::{FetchError, Waiting};
+
+/// The most that a key set may hold: more than 64 keys with certificate chains need.
+pub const BODY_BYTES_MAX: u64 = 256 * 1024;
+/// The most that the head of an answer may hold.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// How often one fetch follows a redirect.
+const REDIRECTS_MAX: usize = 3;
+/// What servers see of us.
+const USER_AGENT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
+
+/// What is to be fetched, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchRequest<'a> {
+    /// An absolute https URL without user information.
+    pub url: &'a str,
+    /// For the whole fetch, redirects and body included; names and connections get half of it.
+    pub timeout: Duration,
+    /// PEM certificates of the authorities that may vouch for the server, instead of the system's.
+    pub authorities_pem: Option<&'a [u8]>,
+    /// Whether the URL may be http too.
+    pub insecure_http: bool,
+}
+
+/// An answer that may be a key set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The body, at most [`BODY_BYTES_MAX`], not looked into.
+    pub body: Vec<u8>,
+    /// How long the answer says that it is fresh, `Age` subtracted; zero when it is not to be kept. Whoever schedules the
+    /// next fetch sets a floor to it.
+    pub max_age: Option<Duration>,
+    /// When the server answered, by its own clock.
+    pub date: Option<SystemTime>,
+}
+
+/// Fetches once. Blocks for at most `request.timeout`.
+///
+/// # Errors
+/// A [`FetchError`] that says what happened, in words that may be shown to people.
+pub fn fetch(request: &FetchRequest<'_>) -> Result<Fetched, FetchError> {
+    let deadline = Deadline { began: clock::monotonic(), timeout: request.timeout };
+    let tls = tls_config(request.authorities_pem)?;
+    let mut uri = usable(request)?;
+    for _ in 0..=REDIRECTS_MAX {
+        let mut response = ask(&uri, request, &tls, &deadline)?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return read(&mut response).map_err(|error| in_words_of(error, &uri, request));
+        }
+        if !is_redirect(status) {
+            return Err(FetchError::Status(status.as_u16()));
+        }
+        uri = answer::redirect(&uri, response.headers())?;
+    }
+    Err(FetchError::RedirectsExceeded(REDIRECTS_MAX))
+}
+
+/// One exchange, redirects not followed.
+fn ask(
+    uri: &Uri,
+    request: &FetchRequest<'_>,
+    tls: &TlsConfig,
+    deadline: &Deadline,
+) -> Result<Response<Body>, FetchError> {
+    let left = deadline.left();
+    if left.is_zero() {
+        return Err(FetchError::TimedOut { waiting: Waiting::Answer, timeout: request.timeout });
+    }
+    let config = Agent::config_builder()
+        .https_only(!request.insecure_http)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(left))
+        .timeout_resolve(Some(left / 2))
+        .timeout_connect(Some(left / 2))
+        .max_response_header_size(HEAD_BYTES_MAX)
+        .max_idle_connections(0)
+        .proxy(None)
+        .user_agent(USER_AGENT)
+        .accept("application/jwk-set+json, application/json")
+        .tls_config(tls.clone())
+        .build();
+    let agent = Agent::with_parts(config, DefaultConnector::default(), GuardedResolver::default());
+    agent.get(uri).call().map_err(|error| in_words_of(Failure::Library(error), uri, request))
+}
+
+/// Reads an answer of status 200.
+fn read(response: &mut Response<Body>) -> Result<Fetched, Failure> {
+    answer::check_type(response.headers()).map_err(Failure::Ours)?;
+    let max_age = answer::freshness(response.headers());
+    let date = answer::date(response.headers());
+    let body = response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_vec().map_err(Failure::Library)?;
+    Ok(Fetched { body, max_age, date })
+}
+
+/// Why an exchange failed: by our rules, or in the library's words.
+enum Failure {
+    Ours(FetchError),
+    Library(ureq::Error),
+}
+
+fn in_words_of(failure: Failure, uri: &Uri, request: &FetchRequest<'_>) -> FetchError {
+    match failure {
+        Failure::Ours(error) => error,
+        Failure::Library(error) => from_library(error, uri, request.timeout),
+    }
+}
+
+/// The URL of a request, if it may be fetched.
+fn usable(request: &FetchRequest<'_>) -> Result<Uri, FetchError> {
+    let uri: Uri = request.url.parse().map_err(|_| FetchError::UrlUnusable)?;
+    match uri.scheme_str() {
+        Some("https") => {}
+        Some("http") if request.insecure_http => {}
+        Some("http") => return Err(FetchError::PlainHttp),
+        Some(_) | None => return Err(FetchError::UrlUnusable),
+    }
+    server_of(&uri).map(|_| uri).ok_or(FetchError::UrlUnusable)
+}
+
+/// Host and port of a URL, in lower case and with the scheme's own port written out; `None` when there is no host, or a
+/// user besides.
+fn server_of(uri: &Uri) -> Option<String> {
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let host = Some(authority.host()).filter(|host| !host.is_empty())?.to_ascii_lowercase();
+    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    Some(format!("{host}:{}", uri.port_u16().unwrap_or(default)))
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    [301, 302, 303, 307, 308].contains(&status.as_u16())
+}
+
+/// Who vouches for servers: these certificates alone, or whom the system trusts.
+fn tls_config(authorities_pem: Option<&[u8]>) -> Result<TlsConfig, FetchError> {
+    // So that the provider is the same whether Pingora or this comes first.
+    pingora_core::tls::install_default_crypto_provider();
+    let roots = match authorities_pem {
+        None => RootCerts::PlatformVerifier,
+        Some(pem) => {
+            let items: Result<Vec<PemItem<'static>>, ureq::Error> = parse_pem(pem).collect();
+            let certificates: Vec<_> = items
+                .map_err(|_| FetchError::AuthoritiesUnusable)?
+                .into_iter()
+                .filter_map(|item| if let PemItem::Certificate(certificate) = item { Some(certificate) } else { None })
+                .collect();
+            if certificates.is_empty() {
+                return Err(FetchError::AuthoritiesUnusable);
+            }
+            RootCerts::from(certificates)
+        }
+    };
+    Ok(TlsConfig::builder().root_certs(roots).build())
+}
+
+/// The one deadline of all exchanges of a fetch.
+struct Deadline {
+    began: std::time::Instant,
+    timeout: Duration,
+}
+
+impl Deadline {
+    fn left(&self) -> Duration {
+        self.timeout.saturating_sub(clock::monotonic().saturating_duration_since(self.began))
+    }
+}
+
+/// A short text from outside as it may stand in a log: without controls, at most 128 characters.
+fn printable(text: &str) -> String {
+    text.chars().take(128).map(|character| if (' '..='~').contains(&character) { character } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests;

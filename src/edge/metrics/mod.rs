@@ -1,0 +1,405 @@
+//! Every metric of the process, in one registry of its own: what is defined (`definitions`), the handles that requests
+//! count with (`handles`), the text that a scraper reads. It never reads a clock and never decides what is counted.
+mod definitions;
+mod handles;
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus::core::Collector as _;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+
+use crate::edge::metrics::definitions::Instruments;
+pub use crate::edge::metrics::definitions::{DEFINITIONS, Definition, Kind};
+pub use crate::edge::metrics::handles::{FetchMetrics, IssuerMetrics, RouteMetrics, UNMATCHED, UpstreamMetrics};
+
+/// The content type of [`Metrics::render`]: the Prometheus text format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The registry and the numbers that belong to no route, issuer or upstream.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    instruments: Instruments,
+    decision_hit: Histogram,
+    decision_miss: Histogram,
+    decision_none: Histogram,
+    cache_hit: IntCounter,
+    cache_miss: IntCounter,
+    cache_stale: IntCounter,
+}
+
+/// The registry could not be built; the text is the library's. The definitions are constant and tested, so that nobody
+/// should ever meet this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsError(String);
+
+impl fmt::Display for MetricsError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the metrics cannot be set up or written: {}", self.0)
+    }
+}
+
+impl std::error::Error for MetricsError {}
+
+impl From<prometheus::Error> for MetricsError {
+    fn from(error: prometheus::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What the claims cache had to do with a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheUse {
+    /// The token was remembered.
+    Hit,
+    /// It was not, and was verified.
+    Miss,
+    /// It was remembered, but for a key that is withdrawn, and was verified.
+    Stale,
+    /// The cache was not asked: it is off, or there was no token to ask for.
+    None,
+}
+
+/// A request being served: counted from its making until it is dropped, whatever way the request ends.
+#[derive(Debug)]
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    ///
+    /// # Errors
+    /// Never with the definitions as they are; see [`MetricsError`].
+    pub fn new() -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let instruments = Instruments::register(&registry)?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let revision = option_env!("PORTCULLIS_REVISION").unwrap_or("unknown");
+        instruments.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
+        let decision = |cache| instruments.auth_duration.with_label_values(&[cache]);
+        let lookup = |result| instruments.claims_cache_requests.with_label_values(&[result]);
+        Ok(Self {
+            decision_hit: decision("hit"),
+            decision_miss: decision("miss"),
+            decision_none: decision("none"),
+            cache_hit: lookup("hit"),
+            cache_miss: lookup("miss"),
+            cache_stale: lookup("stale"),
+            registry,
+            instruments,
+        })
+    }
+
+    /// A decision was made in this time, the wait for keys left out; counts the use of the claims cache too.
+    pub fn decided(&self, cache: CacheUse, duration: Duration) {
+        let (histogram, lookups) = match cache {
+            CacheUse::Hit => (&self.decision_hit, Some(&self.cache_hit)),
+            CacheUse::Miss => (&self.decision_miss, Some(&self.cache_miss)),
+            CacheUse::Stale => (&self.decision_miss, Some(&self.cache_stale)),
+            CacheUse::None => (&self.decision_none, None),
+        };
+        histogram.observe(duration.as_secs_f64());
+        if let Some(lookups) = lookups {
+            lookups.inc();
+        }
+    }
+
+    /// A request begins to be served.
+    #[must_use]
+    pub fn in_flight(&self) -> InFlight {
+        let gauge = self.instruments.http_requests_in_flight.clone();
+        gauge.inc();
+        InFlight(gauge)
+    }
+
+    /// How many requests are being served now.
+    #[must_use]
+    pub fn requests_in_flight(&self) -> i64 {
+        self.instruments.http_requests_in_flight.get()
+    }
+
+    /// How full the claims cache is: set before each [`Metrics::render`], because the cache keeps these itself.
+    pub fn set_claims_cache(&self, entries: u64, bytes: u64, capacity: u64) {
+        self.instruments.claims_cache_entries.set(entries.try_into().unwrap_or(i64::MAX));
+        self.instruments.claims_cache_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
+        self.instruments.claims_cache_capacity.set(capacity.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// The counter of tokens that the claims cache forgot to make room.
+    #[must_use]
+    pub fn claims_cache_evictions(&self) -> IntCounter {
+        self.instruments.claims_cache_evictions.clone()
+    }
+
+    /// The counter of lost lines, for the access log.
+    #[must_use]
+    pub fn access_log_dropped(&self) -> IntCounter {
+        self.instruments.access_log_dropped.clone()
+    }
+
+    /// Everything as Prometheus text, see [`CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// When the library cannot write what it gathered; see [`MetricsError`].
+    pub fn render(&self) -> Result<String, MetricsError> {
+        Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+    }
+}
+
+/// The names of all metrics, those of the process included.
+#[must_use]
+pub fn names() -> Vec<String> {
+    rows().into_iter().map(|row| row.name).collect()
+}
+
+/// The reference of all metrics as a Markdown table: name, type, labels, help.
+#[must_use]
+pub fn reference() -> String {
+    let mut table = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");
+    for Row { name, kind, labels, help } in rows() {
+        let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        table.push_str(&format!("| `{name}` | {kind} | {labels} | {help} |\n"));
+    }
+    table
+}
+
+/// A row of the reference.
+struct Row {
+    name: String,
+    kind: &'static str,
+    labels: &'static [&'static str],
+    help: String,
+}
+
+fn rows() -> Vec<Row> {
+    let own = DEFINITIONS.iter().map(|definition| Row {
+        name: definition.name.to_owned(),
+        kind: definition.kind.word(),
+        labels: definition.labels,
+        help: definition.help.to_owned(),
+    });
+    let collector = ProcessCollector::for_self();
+    let process = collector.desc().into_iter().map(|description| Row {
+        name: description.fq_name.clone(),
+        // The library describes no kind; its one counter is named as one.
+        kind: if description.fq_name.ends_with("_total") { Kind::Counter.word() } else { Kind::Gauge.word() },
+        labels: &[],
+        help: description.help.trim_end_matches('.').to_owned(),
+    });
+    own.chain(process).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        CacheUse, DEFINITIONS, FetchMetrics, IssuerMetrics, Kind, Metrics, RouteMetrics, UNMATCHED, UpstreamMetrics,
+        names, reference,
+    };
+    use std::collections::BTreeSet;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    const REASONS: &[&str] = &["token_missing", "token_expired"];
+
+    /// What is exported: `name{labels} value`, one row a sample.
+    fn samples(metrics: &Metrics) -> Vec<String> {
+        let text = metrics.render().unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    #[track_caller]
+    fn check(metrics: &Metrics, expected: &[&str]) {
+        let samples = samples(metrics);
+        for row in expected {
+            assert!(samples.iter().any(|sample| sample == row), "no {row} in\n{}", samples.join("\n"));
+        }
+    }
+
+    fn with_everything_resolved() -> Metrics {
+        let metrics = Metrics::new().unwrap();
+        let route = RouteMetrics::resolve(&metrics, "orders", &["main"], REASONS);
+        route.answered("GET", 200, Duration::from_millis(3));
+        route.rejected(Some(0), 1);
+        let _ = IssuerMetrics::resolve(&metrics, "main");
+        let _ = FetchMetrics::resolve(&metrics, "main");
+        let _ = UpstreamMetrics::resolve(&metrics, "orders");
+        metrics
+    }
+
+    #[test]
+    fn every_defined_metric_is_exported_with_its_type_help_and_labels_and_no_other_is() {
+        let text = with_everything_resolved().render().unwrap();
+        for definition in DEFINITIONS {
+            let name = definition.name;
+            assert!(text.contains(&format!("# TYPE {name} {}\n", definition.kind.word())), "{name}");
+            assert!(text.contains(&format!("# HELP {name} {}\n", definition.help)), "{name}");
+            let sample = text.lines().find(|line| !line.starts_with('#') && line.starts_with(name)).unwrap();
+            for label in definition.labels {
+                assert!(sample.contains(&format!("{label}=\"")), "{sample} lacks {label}");
+            }
+        }
+        let exported: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let documented = names();
+        assert_eq!(exported, documented.iter().map(String::as_str).collect());
+        assert!(exported.contains("process_start_time_seconds"));
+    }
+
+    #[test]
+    fn names_follow_the_conventions_of_their_kind() {
+        for definition in DEFINITIONS {
+            let name = definition.name;
+            assert!(name.starts_with("portcullis_"), "{name}");
+            assert_eq!(name.ends_with("_total"), definition.kind == Kind::Counter, "{name}");
+            let ascending = definition.buckets.windows(2).all(|pair| pair[0] < pair[1]);
+            assert!(ascending && definition.buckets.is_empty() == (definition.kind != Kind::Histogram), "{name}");
+            assert!(!definition.help.ends_with('.') && !definition.help.contains('|'), "{name}");
+        }
+        assert_eq!(names().len(), names().iter().collect::<BTreeSet<_>>().len());
+    }
+
+    #[test]
+    fn the_reference_has_a_row_for_every_metric() {
+        let reference = reference();
+        assert_eq!(reference.lines().count(), names().len() + 2);
+        assert!(
+            reference.contains("| `portcullis_http_requests_total` | counter | `route`, `method`, `code` | Requests ")
+        );
+        assert!(reference.contains("| `process_cpu_seconds_total` | counter |  | Total user and system CPU time"));
+    }
+
+    #[test]
+    fn requests_are_counted_by_route_method_and_code_with_a_closed_set_of_labels() {
+        let metrics = Metrics::new().unwrap();
+        let route = RouteMetrics::resolve(&metrics, "orders", &[], REASONS);
+        for (method, status) in
+            [("GET", 200), ("GET", 200), ("get", 200), ("PROPFIND", 599), ("PATCH", 0), ("PATCH", 600)]
+        {
+            route.answered(method, status, Duration::from_millis(1));
+        }
+        check(
+            &metrics,
+            &[
+                r#"portcullis_http_requests_total{code="200",method="GET",route="orders"} 2"#,
+                r#"portcullis_http_requests_total{code="200",method="other",route="orders"} 1"#,
+                r#"portcullis_http_requests_total{code="599",method="other",route="orders"} 1"#,
+                r#"portcullis_http_requests_total{code="other",method="PATCH",route="orders"} 2"#,
+                r#"portcullis_http_request_duration_seconds_bucket{route="orders",le="0.0005"} 0"#,
+                r#"portcullis_http_request_duration_seconds_bucket{route="orders",le="0.001"} 6"#,
+                r#"portcullis_http_request_duration_seconds_count{route="orders"} 6"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn decisions_and_rejections_are_counted_together_by_route_and_issuer() {
+        let metrics = Metrics::new().unwrap();
+        let route = RouteMetrics::resolve(&metrics, "orders", &["main", "partner"], REASONS);
+        route.allowed(Some(1));
+        route.anonymous();
+        route.rejected(None, 0);
+        route.rejected(Some(0), 1);
+        route.rejected(Some(0), 1);
+        RouteMetrics::resolve(&metrics, UNMATCHED, &[], REASONS).rejected(Some(7), 0);
+        check(
+            &metrics,
+            &[
+                r#"portcullis_auth_decisions_total{issuer="partner",result="allowed",route="orders"} 1"#,
+                r#"portcullis_auth_decisions_total{issuer="-",result="anonymous",route="orders"} 1"#,
+                r#"portcullis_auth_decisions_total{issuer="-",result="rejected",route="orders"} 1"#,
+                r#"portcullis_auth_decisions_total{issuer="main",result="rejected",route="orders"} 2"#,
+                r#"portcullis_auth_decisions_total{issuer="main",result="allowed",route="orders"} 0"#,
+                r#"portcullis_auth_rejections_total{issuer="-",reason="token_missing",route="orders"} 1"#,
+                r#"portcullis_auth_rejections_total{issuer="main",reason="token_expired",route="orders"} 2"#,
+                r#"portcullis_auth_rejections_total{issuer="-",reason="token_missing",route="-"} 1"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_configuration_installed_again_goes_on_counting_where_it_was() {
+        let metrics = Metrics::new().unwrap();
+        for _ in 0..2 {
+            let route = RouteMetrics::resolve(&metrics, "orders", &["main"], REASONS);
+            route.allowed(Some(0));
+            route.answered("GET", 204, Duration::ZERO);
+        }
+        check(
+            &metrics,
+            &[
+                r#"portcullis_auth_decisions_total{issuer="main",result="allowed",route="orders"} 2"#,
+                r#"portcullis_http_requests_total{code="204",method="GET",route="orders"} 2"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_decision_counts_its_time_and_its_use_of_the_cache() {
+        let metrics = Metrics::new().unwrap();
+        for cache in [CacheUse::Hit, CacheUse::Miss, CacheUse::Stale, CacheUse::None] {
+            metrics.decided(cache, Duration::from_nanos(700));
+        }
+        metrics.set_claims_cache(3, u64::MAX, 50_000);
+        metrics.claims_cache_evictions().inc();
+        check(
+            &metrics,
+            &[
+                r#"portcullis_auth_duration_seconds_bucket{cache="hit",le="0.0000005"} 0"#,
+                r#"portcullis_auth_duration_seconds_bucket{cache="hit",le="0.000001"} 1"#,
+                r#"portcullis_auth_duration_seconds_count{cache="miss"} 2"#,
+                r#"portcullis_auth_duration_seconds_count{cache="none"} 1"#,
+                r#"portcullis_claims_cache_requests_total{result="hit"} 1"#,
+                r#"portcullis_claims_cache_requests_total{result="stale"} 1"#,
+                "portcullis_claims_cache_entries 3",
+                "portcullis_claims_cache_capacity 50000",
+                "portcullis_claims_cache_evictions_total 1",
+            ],
+        );
+    }
+
+    #[test]
+    fn fetches_tell_their_outcome_the_last_success_and_the_issuers_clock() {
+        let metrics = Metrics::new().unwrap();
+        let fetches = FetchMetrics::resolve(&metrics, "main");
+        check(&metrics, &[r#"portcullis_jwks_last_success_timestamp_seconds{issuer="main"} 0"#]);
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        fetches.failed(Duration::from_secs(5));
+        fetches.waited(Duration::from_millis(20));
+        fetches.fetched(Duration::from_millis(40), now, Some(now - Duration::from_secs(3)));
+        fetches.fetched(Duration::from_millis(40), now, None);
+        IssuerMetrics::resolve(&metrics, "main").keys.set(2);
+        check(
+            &metrics,
+            &[
+                r#"portcullis_jwks_fetches_total{issuer="main",result="failure"} 1"#,
+                r#"portcullis_jwks_fetches_total{issuer="main",result="success"} 2"#,
+                r#"portcullis_jwks_fetch_duration_seconds_count{issuer="main",result="failure"} 1"#,
+                r#"portcullis_jwks_last_success_timestamp_seconds{issuer="main"} 1000"#,
+                r#"portcullis_clock_offset_seconds{issuer="main"} -3"#,
+                r#"portcullis_key_wait_seconds_count{issuer="main"} 1"#,
+                r#"portcullis_jwks_keys{issuer="main"} 2"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_request_is_in_flight_until_it_is_dropped_whatever_way_it_ends() {
+        let metrics = Metrics::new().unwrap();
+        let first = metrics.in_flight();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _second = metrics.in_flight();
+            assert_eq!(metrics.requests_in_flight(), 2);
+            std::panic::resume_unwind(Box::new("a connection that dies"));
+        }));
+        assert!(outcome.is_err());
+        assert_eq!(metrics.requests_in_flight(), 1);
+        drop(first);
+        assert_eq!(metrics.requests_in_flight(), 0);
+    }
+}
