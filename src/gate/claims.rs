@@ -68,7 +68,6 @@ impl KnownToken {
         let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
         let list = |list: &[Box<str>]| list.iter().map(|element| size_of::<Box<str>>() + element.len()).sum::<usize>();
         size_of::<Self>()
-            + self.token.payload_bytes()
             + text(&facts.subject)
             + text(&facts.client)
             + facts.roles.as_deref().map_or(0, list)

@@ -16,10 +16,10 @@ use crate::gate::{
     request::{Request, RequestLimits},
     route::{Authentication, Route, RouteId},
     route_table::RouteTable,
-    signature::{self, VerifiedToken},
-    sources::{self, Credentials, TokenSource},
+    signature,
+    sources::{self, Credentials, FoundToken, TokenSource},
     time::UnixTime,
-    token::{Segments, UnverifiedToken},
+    token::UnverifiedToken,
 };
 
 /// All rules of one configuration.
@@ -79,15 +79,15 @@ impl Ruleset {
     /// # Errors
     /// [`Rejection::TokenRepeated`], [`Rejection::TokenMalformed`], [`Rejection::TokenMissing`],
     /// [`Rejection::TokenTooLarge`].
-    pub fn find_token<'r>(&self, route: &Route, request: &Request<'r>) -> Result<Option<&'r str>, Refusal> {
+    pub fn find_token<'r>(&self, route: &Route, request: &Request<'r>) -> Result<Option<FoundToken<'r>>, Refusal> {
         if route.authentication == Authentication::Public {
             return Ok(None);
         }
         match sources::find(&route.token_sources, request.headers, request.query)? {
             None if route.authentication == Authentication::Optional => Ok(None),
             None => Err(Rejection::TokenMissing.into()),
-            Some(token) if token.len() > self.limits.token_bytes => Err(Refusal::new(Rejection::TokenTooLarge)
-                .because(format!("{} bytes, at most {}", token.len(), self.limits.token_bytes))),
+            Some(token) if token.text.len() > self.limits.token_bytes => Err(Refusal::new(Rejection::TokenTooLarge)
+                .because(format!("{} bytes, at most {}", token.text.len(), self.limits.token_bytes))),
             Some(token) => Ok(Some(token)),
         }
     }
@@ -110,7 +110,7 @@ impl Ruleset {
         })
     }
 
-    /// Verifies a token that was read, with the keys of its issuer.
+    /// Verifies a token that was read, with the keys of its issuer, and draws its facts.
     ///
     /// # Errors
     /// See [`signature::verify`].
@@ -122,17 +122,6 @@ impl Ruleset {
     ) -> Result<KnownToken, Refusal> {
         let (verified, claims) = signature::verify(token, issuer.0, keys)?;
         Ok(extraction::known_token(verified, &claims, issuer.1, &self.identity_headers))
-    }
-
-    /// Draws the facts of a token again, for this configuration.
-    ///
-    /// # Errors
-    /// [`Rejection::IssuerUnknown`] when the issuer left the configuration.
-    pub fn known_again(&self, token: VerifiedToken) -> Result<KnownToken, Refusal> {
-        let issuer = self.issuer(token.issuer()).ok_or(Rejection::IssuerUnknown)?;
-        let copy = token.clone();
-        let claims = copy.claims()?;
-        Ok(extraction::known_token(token, &claims, issuer, &self.identity_headers))
     }
 
     /// Judges a known token on a route, now. The token's issuer must be one of the route's: a token that was verified
@@ -220,12 +209,4 @@ fn rewritten_path(route: &Route, path: &str) -> Option<String> {
     }
     target.push_str(rest);
     Some(target)
-}
-
-/// Reads a token as far as can be done without keys.
-///
-/// # Errors
-/// See [`Segments::decode`].
-pub fn decode(token: &str) -> Result<Segments<'_>, Refusal> {
-    Segments::decode(token)
 }

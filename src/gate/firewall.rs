@@ -73,6 +73,16 @@ impl HeaderFirewall {
         firewall
     }
 
+    /// A firewall that owns these names and nothing else.
+    pub fn of_names(names: &[Box<str>]) -> Self {
+        let mut firewall = Self::default();
+        for name in names {
+            firewall.own(name);
+        }
+        firewall.names.sort_by_key(|entry| entry.hash);
+        firewall
+    }
+
     /// Whether `name` folds to nothing or to a pattern for everything, and so cannot be owned.
     pub fn is_meaningless(name: &str) -> bool {
         folded(name.trim_end_matches('*')).is_empty()

@@ -41,6 +41,9 @@ macro_rules! rejections {
             /// Every rejection, in the order in which they are looked for.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
+            /// The labels of [`Self::ALL`], in the same order.
+            pub const LABELS: &'static [&'static str] = &[$($label),+];
+
             /// The one row of the table for this rejection.
             pub const fn row(self) -> Row {
                 match self {
@@ -129,6 +132,14 @@ impl Rejection {
     /// Position in [`Rejection::ALL`]: an index for tables that hold something for each rejection.
     pub const fn index(self) -> usize {
         self as usize
+    }
+
+    /// When to try again (`Retry-After`, RFC 9110 §10.2.3): for troubles of the gateway that pass.
+    pub const fn retry_after(self) -> Option<std::time::Duration> {
+        match self.row().status {
+            503 => Some(std::time::Duration::from_secs(5)),
+            _ => None,
+        }
     }
 
     /// Whether it is a verdict of authentication or authorisation, which `portcullis_auth_rejections_total` counts.

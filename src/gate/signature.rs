@@ -2,7 +2,7 @@
 //!
 //! It never tries a key of another issuer, an algorithm that the key was not loaded for, or more than
 //! [`KEYS_TRIED_MAX`] keys.
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use crate::gate::{
     algorithm::Algorithm,
@@ -17,12 +17,11 @@ use crate::gate::{
 pub const KEYS_TRIED_MAX: usize = 4;
 
 /// Proof that a key of an issuer signed a token. What it says is still to be judged.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct VerifiedToken {
     issuer: IssuerId,
     key: Arc<Key>,
     algorithm: Algorithm,
-    payload: Box<[u8]>,
 }
 
 /// The claims of a token whose signature was verified.
@@ -34,13 +33,6 @@ pub struct VerifiedClaims<'s> {
 impl VerifiedClaims<'_> {
     pub(in crate::gate) const fn object(&self) -> &Object<'_> {
         &self.object
-    }
-}
-
-impl fmt::Debug for VerifiedToken {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The payload is the greater part of a credential.
-        write!(formatter, "VerifiedToken({:?}, {:?}, {})", self.issuer, self.key, self.algorithm)
     }
 }
 
@@ -58,20 +50,6 @@ impl VerifiedToken {
     /// The algorithm of the signature.
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
-    }
-
-    /// Bytes of the payload that is kept.
-    pub const fn payload_bytes(&self) -> usize {
-        self.payload.len()
-    }
-
-    /// Reads the claims again, for another configuration than the one that read them first.
-    ///
-    /// # Errors
-    /// [`Rejection::Internal`]: the payload was JSON when the token was verified.
-    pub fn claims(&self) -> Result<VerifiedClaims<'_>, Refusal> {
-        let object = Object::parse(&self.payload).map_err(|_| Refusal::new(Rejection::Internal))?;
-        Ok(VerifiedClaims { object })
     }
 
     /// Whether the proof still counts: its key is in the issuer's current set, for this algorithm.
@@ -123,8 +101,7 @@ pub fn verify<'s>(
     });
     match proving {
         Some(key) => {
-            let payload = Box::from(token.payload());
-            let verified = VerifiedToken { issuer, key: Arc::clone(key), algorithm, payload };
+            let verified = VerifiedToken { issuer, key: Arc::clone(key), algorithm };
             Ok((verified, VerifiedClaims { object: token.into_claims() }))
         }
         None => Err(Refusal::new(Rejection::SignatureInvalid)

@@ -17,6 +17,16 @@ pub enum TokenSource {
     Query(Box<str>),
 }
 
+/// A token and where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundToken<'r> {
+    /// The token as sent.
+    pub text: &'r str,
+    /// Whether caches on the way may hold the response because the token is no header that they know of: it was in the
+    /// query (RFC 6750 §2.3).
+    pub in_query: bool,
+}
+
 /// The scheme and credentials of one `Authorization` value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credentials<'r> {
@@ -35,16 +45,17 @@ pub fn find<'r>(
     sources: &[TokenSource],
     headers: &'r HeaderMap,
     query: Option<&'r str>,
-) -> Result<Option<&'r str>, Refusal> {
+) -> Result<Option<FoundToken<'r>>, Refusal> {
     let mut found = None;
     for source in sources {
-        let token = match source {
+        let text = match source {
             TokenSource::Authorization => in_authorization(headers)?,
             TokenSource::Header(name) => in_header(headers, name)?,
             TokenSource::Query(name) => in_query(query, name)?,
         };
-        if let Some(token) = token
-            && found.replace(token).is_some()
+        let in_query = matches!(source, TokenSource::Query(_));
+        if let Some(text) = text
+            && found.replace(FoundToken { text, in_query }).is_some()
         {
             return Err(repeated("tokens in two places"));
         }
@@ -165,7 +176,7 @@ mod tests {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         let found = find(&sources, &headers, query).map_err(|refusal| refusal.rejection());
-        assert_eq!(found, expected, "{lines:?} {query:?}");
+        assert_eq!(found.map(|found| found.map(|token| token.text)), expected, "{lines:?} {query:?}");
     }
 
     #[test]

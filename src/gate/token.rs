@@ -54,7 +54,6 @@ pub struct UnverifiedToken<'s> {
     kid: Option<Cow<'s, str>>,
     token_type: Option<Cow<'s, str>>,
     understands_all: bool,
-    payload: &'s [u8],
     claims: Object<'s>,
 }
 
@@ -85,7 +84,6 @@ impl<'s> UnverifiedToken<'s> {
             kid: header.kid,
             token_type: header.token_type,
             understands_all: header.understands_all,
-            payload: &segments.payload,
             claims,
         })
     }
@@ -123,11 +121,6 @@ impl<'s> UnverifiedToken<'s> {
     /// The signature in base64url.
     pub(in crate::gate) const fn signature_text(&self) -> &str {
         self.signature_text
-    }
-
-    /// The payload's JSON text.
-    pub(in crate::gate) const fn payload(&self) -> &[u8] {
-        self.payload
     }
 
     /// The claims, for the one who verified the signature.

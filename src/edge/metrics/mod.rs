@@ -13,6 +13,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use crate::edge::metrics::definitions::Instruments;
 pub use crate::edge::metrics::definitions::{DEFINITIONS, Definition, Kind};
 pub use crate::edge::metrics::handles::{FetchMetrics, IssuerMetrics, RouteMetrics, UNMATCHED, UpstreamMetrics};
+use crate::state::claims_cache::CacheUse;
 
 /// The content type of [`Metrics::render`]: the Prometheus text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,19 +48,6 @@ impl From<prometheus::Error> for MetricsError {
     fn from(error: prometheus::Error) -> Self {
         Self(error.to_string())
     }
-}
-
-/// What the claims cache had to do with a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheUse {
-    /// The token was remembered.
-    Hit,
-    /// It was not, and was verified.
-    Miss,
-    /// It was remembered, but for a key that is withdrawn, and was verified.
-    Stale,
-    /// The cache was not asked: it is off, or there was no token to ask for.
-    None,
 }
 
 /// A request being served: counted from its making until it is dropped, whatever way the request ends.
@@ -199,9 +187,10 @@ fn rows() -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::{
-        CacheUse, DEFINITIONS, FetchMetrics, IssuerMetrics, Kind, Metrics, RouteMetrics, UNMATCHED, UpstreamMetrics,
+        DEFINITIONS, FetchMetrics, IssuerMetrics, Kind, Metrics, RouteMetrics, UNMATCHED, UpstreamMetrics,
         names, reference,
     };
+    use crate::state::claims_cache::CacheUse;
     use std::collections::BTreeSet;
     use std::time::{Duration, UNIX_EPOCH};
 

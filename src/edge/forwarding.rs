@@ -1,0 +1,188 @@
+//! What a request loses and gains on its way to an upstream, and a response on its way back.
+//!
+//! This is the only place where identity headers are written. It runs after Pingora removed what `Connection`
+//! nominates, so that nothing the client sent can remove or join them.
+use std::net::IpAddr;
+
+use http::{HeaderName, HeaderValue, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::Result;
+
+use crate::{
+    edge::{exchange::Exchange, installed::Installed},
+    gate::{
+        claims::Identity,
+        decide::Decision,
+        firewall::Ownership,
+        route::{Route, RouteId},
+    },
+};
+
+/// What portcullis itself knows of the connection that a request came by.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'s> {
+    /// The client's address, where it has one.
+    pub client: Option<IpAddr>,
+    /// The `Host` as sent.
+    pub host: Option<&'s HeaderValue>,
+    /// Whether it came by TLS.
+    pub is_encrypted: bool,
+}
+
+/// Makes the request that is forwarded: owned names leave in every spelling, then the gate's own are written.
+///
+/// # Errors
+/// A value that no header can hold; the values here are all made to fit, so that this is a fault of the gateway.
+pub fn rewrite_request(request: &mut RequestHeader, exchange: &Exchange, origin: Origin<'_>) -> Result<()> {
+    let installed = &exchange.installed;
+    let Some(judgement) = &exchange.judgement else { return Ok(()) };
+    let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
+    remove_owned(request, installed, route)?;
+    for name in &route.request_headers.remove {
+        request.remove_header(name.as_str());
+    }
+    if let Some(resolved) = installed.route(id) {
+        for (name, value) in &resolved.request_set {
+            request.insert_header(name.clone(), value.clone())?;
+        }
+    }
+    if let Some(target) = &judgement.target {
+        request.set_raw_path(target.as_bytes())?;
+    }
+    write_origin(request, exchange, origin)?;
+    if let Some(host) = &route.rewrite.host {
+        request.insert_header(header::HOST, host.as_ref())?;
+    }
+    match &judgement.decision {
+        Decision::Pass(Some(identity)) => write_identity(request, installed, identity),
+        Decision::Pass(None) | Decision::Reject(_) | Decision::AwaitKeys(_) => Ok(()),
+    }
+}
+
+fn route_of(installed: &Installed, id: Option<RouteId>) -> Option<(RouteId, &Route)> {
+    let id = id?;
+    Some((id, installed.gatekeeper.ruleset().routes.route(id)?))
+}
+
+fn remove_owned(request: &mut RequestHeader, installed: &Installed, route: &Route) -> Result<()> {
+    let ruleset = installed.gatekeeper.ruleset();
+    let leaves = |name: &HeaderName| match ruleset.firewall.ownership(name.as_str()) {
+        Ownership::Owned => true,
+        Ownership::Plain => !ruleset.keeps_token_header(route, name, &request.headers),
+        Ownership::Free => installed.drop_underscore_headers && name.as_str().contains('_'),
+    };
+    let leaving: Vec<HeaderName> = request.headers.keys().filter(|name| leaves(name)).cloned().collect();
+    for name in leaving {
+        request.remove_header(name.as_str());
+    }
+    Ok(())
+}
+
+/// `X-Forwarded-*` and `Forwarded` (RFC 7239) say the same; both say only what portcullis itself saw.
+fn write_origin(request: &mut RequestHeader, exchange: &Exchange, origin: Origin<'_>) -> Result<()> {
+    let scheme = if origin.is_encrypted { "https" } else { "http" };
+    let mut forwarded = String::with_capacity(96);
+    match origin.client {
+        Some(client) => {
+            let client_text = client.to_string();
+            match client {
+                IpAddr::V4(_) => forwarded.push_str(&format!("for={client_text}")),
+                IpAddr::V6(_) => forwarded.push_str(&format!("for=\"[{client_text}]\"")),
+            }
+            request.insert_header("X-Forwarded-For", client_text.as_str())?;
+            request.insert_header("X-Real-IP", client_text)?;
+        }
+        None => forwarded.push_str("for=unknown"),
+    }
+    if let Some(host) = origin.host {
+        request.insert_header("X-Forwarded-Host", host.clone())?;
+        // The host was judged: letters, digits, dots, colons and brackets, which need no escape in quotes.
+        forwarded.push_str(&format!(";host=\"{}\"", host.to_str().unwrap_or_default()));
+    }
+    forwarded.push_str(&format!(";proto={scheme}"));
+    request.insert_header("X-Forwarded-Proto", scheme)?;
+    request.insert_header("Forwarded", forwarded)?;
+    request.insert_header("X-Request-Id", exchange.identifiers.request())?;
+    request.insert_header("traceparent", exchange.identifiers.traceparent())?;
+    // RFC 9110 §7.6.3: a gateway says that it forwarded.
+    let version = match request.version {
+        Version::HTTP_2 => "2.0",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    };
+    request.append_header(header::VIA, format!("{version} portcullis"))?;
+    Ok(())
+}
+
+fn write_identity(request: &mut RequestHeader, installed: &Installed, identity: &Identity) -> Result<()> {
+    for (position, value) in identity.headers() {
+        if let Some(name) = installed.identity_names.get(usize::from(*position)) {
+            request.insert_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the response that the client gets: without hop-by-hop fields and identity headers, with the request's id.
+///
+/// # Errors
+/// A value that no header can hold: a fault of the gateway.
+pub fn rewrite_response(response: &mut ResponseHeader, exchange: &Exchange) -> Result<()> {
+    let installed = &exchange.installed;
+    remove_hop_by_hop(response);
+    let told = |name: &HeaderName| installed.response_firewall.ownership(name.as_str()) != Ownership::Free;
+    let leaving: Vec<HeaderName> = response.headers.keys().filter(|name| told(name)).cloned().collect();
+    for name in leaving {
+        response.remove_header(name.as_str());
+    }
+    response.insert_header("X-Request-Id", exchange.identifiers.request())?;
+    let Some(judgement) = &exchange.judgement else { return Ok(()) };
+    if judgement.token_in_query && !is_public(response) {
+        response.append_header(header::CACHE_CONTROL, "private")?;
+    }
+    let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
+    for name in &route.response_headers.remove {
+        response.remove_header(name.as_str());
+    }
+    if let Some(resolved) = installed.route(id) {
+        for (name, value) in &resolved.response_set {
+            response.insert_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// RFC 9110 §7.6.1: fields that are about one connection only, and those that `Connection` says are.
+fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    const HOP_BY_HOP: &[&str] =
+        &["keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-connection", "te", "trailer"];
+    let is_upgrade = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // Framing and the upgrade itself are Pingora's to write.
+        .filter(|name| !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION))
+        .filter(|name| !(is_upgrade && *name == header::UPGRADE))
+        .collect();
+    for name in nominated {
+        response.remove_header(name.as_str());
+    }
+    for name in HOP_BY_HOP {
+        response.remove_header(*name);
+    }
+    if !is_upgrade {
+        response.remove_header(header::UPGRADE.as_str());
+    }
+}
+
+fn is_public(response: &ResponseHeader) -> bool {
+    let values = response.headers.get_all(header::CACHE_CONTROL).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|directive| directive.trim().eq_ignore_ascii_case("public"))
+}

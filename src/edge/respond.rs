@@ -1,0 +1,128 @@
+//! A refusal becomes a response. What it says comes from the table in `gate::rejection` alone.
+//!
+//! It never shows a claim, a key, a token or a library's message.
+use bytes::Bytes;
+use http::header;
+use pingora_core::Result;
+use pingora_proxy::Session;
+
+use crate::gate::rejection::{Challenge, Refusal, Rejection};
+use pingora::http::ResponseHeader;
+
+/// Namespace of the `type` of problem details (RFC 9457 §3.1.1, §4.1): names, not locations.
+const PROBLEM_TYPE: &str = "urn:portcullis:problem:";
+
+/// Answers a request with a refusal. The connection stays open where the request had no body.
+///
+/// # Errors
+/// The client went away.
+pub async fn refuse(session: &mut Session, refusal: &Refusal, realm: &str, request_id: &str) -> Result<()> {
+    let rejection = refusal.rejection();
+    let body = problem(rejection, request_id);
+    let mut response = ResponseHeader::build(rejection.row().status, Some(8))?;
+    response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
+    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    if let Some(challenge) = challenge(refusal, realm) {
+        response.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+    }
+    if let Some(methods) = refusal.allow() {
+        response.insert_header(header::ALLOW, methods)?;
+    }
+    if let Some(pause) = rejection.retry_after() {
+        response.insert_header(header::RETRY_AFTER, pause.as_secs())?;
+    }
+    send(session, response, body.into(), request_id).await
+}
+
+/// Answers a request with a fixed status and text.
+///
+/// # Errors
+/// The client went away.
+pub async fn answer(session: &mut Session, status: u16, text: Option<&str>, request_id: &str) -> Result<()> {
+    let mut response = ResponseHeader::build(status, Some(4))?;
+    if text.is_some() {
+        response.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
+    }
+    send(session, response, Bytes::copy_from_slice(text.unwrap_or_default().as_bytes()), request_id).await
+}
+
+async fn send(session: &mut Session, mut response: ResponseHeader, body: Bytes, request_id: &str) -> Result<()> {
+    response.insert_header("X-Request-Id", request_id)?;
+    // RFC 9110 §8.6: no length where there can be no content; for HEAD the length that GET would have.
+    let is_bodyless = response.status.is_informational() || matches!(response.status.as_u16(), 204 | 304);
+    if !is_bodyless {
+        response.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
+    let has_body = !is_bodyless && !body.is_empty() && session.req_header().method != http::Method::HEAD;
+    session.write_response_header(Box::new(response), !has_body).await?;
+    if has_body {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// The body: problem details (RFC 9457). Every part is from the table or made here, so nothing needs escaping.
+fn problem(rejection: Rejection, request_id: &str) -> String {
+    let row = rejection.row();
+    format!(
+        "{{\"type\":\"{PROBLEM_TYPE}{label}\",\"title\":\"{title}\",\"status\":{status},\"reason\":\"{label}\",\
+         \"request_id\":\"{request_id}\"}}\n",
+        label = row.label,
+        title = row.title,
+        status = row.status,
+    )
+}
+
+/// The challenge (RFC 6750 §3): always with a realm, so that it is never a bare scheme.
+fn challenge(refusal: &Refusal, realm: &str) -> Option<String> {
+    let row = refusal.rejection().row();
+    let mut challenge = format!("Bearer realm=\"{realm}\"");
+    match row.challenge {
+        Challenge::Silent => return None,
+        Challenge::Invite => {}
+        Challenge::Error(code) => {
+            challenge.push_str(&format!(", error=\"{code}\", error_description=\"{}\"", row.title));
+            if let Some(scopes) = refusal.scopes() {
+                challenge.push_str(&format!(", scope=\"{scopes}\""));
+            }
+        }
+    }
+    Some(challenge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_json_and_says_what_the_table_says() {
+        for rejection in Rejection::ALL {
+            let value: serde_json::Value = serde_json::from_str(&problem(*rejection, "id")).unwrap();
+            assert_eq!(value["reason"], rejection.label());
+            assert_eq!(value["status"], rejection.row().status);
+            assert_eq!(value["title"], rejection.row().title);
+            assert_eq!(value["request_id"], "id");
+        }
+    }
+
+    #[test]
+    fn challenges_are_as_rfc_6750_has_them() {
+        for (refusal, expected) in [
+            (Refusal::new(Rejection::TokenMissing), Some(r#"Bearer realm="api""#)),
+            (
+                Refusal::new(Rejection::TokenExpired),
+                Some(r#"Bearer realm="api", error="invalid_token", error_description="The token has expired""#),
+            ),
+            (
+                Refusal::new(Rejection::ScopeInsufficient).wanting_scopes("a b"),
+                Some(
+                    r#"Bearer realm="api", error="insufficient_scope", error_description="The token does not grant the required scope", scope="a b""#,
+                ),
+            ),
+            (Refusal::new(Rejection::RoleMissing), None),
+            (Refusal::new(Rejection::KeysUnavailable), None),
+        ] {
+            assert_eq!(challenge(&refusal, "api").as_deref(), expected);
+        }
+    }
+}

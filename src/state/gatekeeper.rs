@@ -1,0 +1,202 @@
+//! Rules, keys and memory together: one request in, one judgement out.
+//!
+//! It never waits: where keys have to be fetched first it says so, and is asked again.
+use std::sync::Arc;
+
+use crate::{
+    gate::{
+        claims::KnownToken,
+        decide::{Admission, Decision, Ruleset},
+        issuer::IssuerId,
+        rejection::{Refusal, Rejection},
+        request::Request,
+        route::{Route, RouteId},
+        signature,
+        time::UnixTime,
+        token::{Segments, UnverifiedToken},
+    },
+    state::{
+        claims_cache::{CacheUse, ClaimsCache},
+        key_slot::KeySlot,
+    },
+};
+
+/// The rules of one configuration with the keys of its issuers and the shared memory of tokens.
+#[derive(Debug)]
+pub struct Gatekeeper {
+    ruleset: Ruleset,
+    slots: Vec<Arc<KeySlot>>,
+    cache: Arc<ClaimsCache>,
+    generation: u64,
+}
+
+/// What has been done about an unknown key so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Nothing: a fetch may be waited for.
+    MayWait,
+    /// A fetch recent enough to settle the question was made.
+    Fetched,
+    /// No fetch could be made.
+    NotFetched,
+}
+
+/// A decision, with what the log and the metrics want to know of how it came about.
+#[derive(Debug)]
+pub struct Judgement {
+    /// The route, once it was found.
+    pub route: Option<RouteId>,
+    /// The issuer, once the token was matched with one.
+    pub issuer: Option<IssuerId>,
+    /// What the cache knew.
+    pub cache: CacheUse,
+    /// The token, once its signature was verified; it may be refused all the same.
+    pub known: Option<Arc<KnownToken>>,
+    /// What is to become of the request.
+    pub decision: Decision,
+    /// Whether the token was in the query, so that the response must not be cached for others.
+    pub token_in_query: bool,
+    /// The target to forward, where it differs from the one sent.
+    pub target: Option<String>,
+}
+
+impl Gatekeeper {
+    /// Joins rules and keys; `slots` are positioned as the rule set's issuers are. `generation` must differ from that of
+    /// every other gatekeeper with the same cache.
+    pub const fn new(ruleset: Ruleset, slots: Vec<Arc<KeySlot>>, cache: Arc<ClaimsCache>, generation: u64) -> Self {
+        Self { ruleset, slots, cache, generation }
+    }
+
+    /// The rules.
+    pub const fn ruleset(&self) -> &Ruleset {
+        &self.ruleset
+    }
+
+    /// The keys of each issuer.
+    pub fn slots(&self) -> &[Arc<KeySlot>] {
+        &self.slots
+    }
+
+    /// The keys of one issuer.
+    pub fn slot(&self, issuer: IssuerId) -> Option<&Arc<KeySlot>> {
+        self.slots.get(usize::from(issuer.0))
+    }
+
+    /// The memory of tokens.
+    pub const fn cache(&self) -> &Arc<ClaimsCache> {
+        &self.cache
+    }
+
+    /// Decides one request at the time `now`.
+    pub fn decide(&self, request: &Request<'_>, now: UnixTime, patience: Patience) -> Judgement {
+        let mut judgement = Judgement {
+            route: None,
+            issuer: None,
+            cache: CacheUse::None,
+            known: None,
+            token_in_query: false,
+            decision: Decision::Pass(None),
+            target: None,
+        };
+        judgement.decision = match self.ruleset.admit(request) {
+            Ok(admission) => {
+                judgement.route = Some(admission.route_id);
+                let decided = self.decide_on_route(&admission, request, now, patience, &mut judgement);
+                decided.unwrap_or_else(Decision::Reject)
+            }
+            Err(refusal) => Decision::Reject(refusal),
+        };
+        judgement
+    }
+
+    fn decide_on_route(
+        &self,
+        admission: &Admission<'_, '_>,
+        request: &Request<'_>,
+        now: UnixTime,
+        patience: Patience,
+        judgement: &mut Judgement,
+    ) -> Result<Decision, Refusal> {
+        let route = admission.route;
+        let identity = match self.ruleset.find_token(route, request)? {
+            None => None,
+            Some(token) => {
+                judgement.token_in_query = token.in_query;
+                let known = match self.known(token.text, route, patience, judgement)? {
+                    Known::Token(known) => known,
+                    Known::AwaitKeys(issuer) => return Ok(Decision::AwaitKeys(issuer)),
+                };
+                judgement.issuer = Some(known.token().issuer());
+                let identity = self.ruleset.judge(&known, route, now);
+                judgement.known = Some(known);
+                Some(identity?)
+            }
+        };
+        judgement.target = self.ruleset.forwarded_target(admission, request);
+        Ok(Decision::Pass(identity))
+    }
+
+    /// The token as remembered, if the key that proved it is still trusted, else as verified now.
+    fn known(
+        &self,
+        token: &str,
+        route: &Route,
+        patience: Patience,
+        judgement: &mut Judgement,
+    ) -> Result<Known, Refusal> {
+        let digest = self.cache.digest(token);
+        if let Some(digest) = &digest {
+            judgement.cache = CacheUse::Miss;
+            if let Some(known) = self.cache.recall(digest, self.generation) {
+                let keys = self.slot(known.token().issuer()).and_then(|slot| slot.keys());
+                if keys.is_some_and(|keys| known.token().is_proven_by(&keys)) {
+                    judgement.cache = CacheUse::Hit;
+                    return Ok(Known::Token(known));
+                }
+                judgement.cache = CacheUse::Stale;
+                self.cache.forget(digest);
+            }
+        }
+        let known = match self.verified(token, route, patience, judgement)? {
+            Known::Token(known) => known,
+            awaiting @ Known::AwaitKeys(_) => return Ok(awaiting),
+        };
+        if let Some(digest) = digest {
+            self.cache.remember(digest, Arc::clone(&known), self.generation);
+        }
+        Ok(Known::Token(known))
+    }
+
+    fn verified(
+        &self,
+        token: &str,
+        route: &Route,
+        patience: Patience,
+        judgement: &mut Judgement,
+    ) -> Result<Known, Refusal> {
+        let segments = Segments::decode(token)?;
+        let token = UnverifiedToken::parse(&segments)?;
+        let (id, issuer) = self.ruleset.issuer_of(&token, route)?;
+        judgement.issuer = Some(id);
+        signature::check_header(&token, issuer)?;
+        let slot = self.slot(id).ok_or(Rejection::Internal)?;
+        let keys = slot.keys().ok_or(Rejection::KeysUnavailable)?;
+        // A key that the set names but that cannot be used would not be found by fetching again.
+        let is_fetchable = slot.is_remote() && token.kid().is_some_and(|kid| !keys.publishes(kid));
+        match self.ruleset.verify(token, (id, issuer), &keys) {
+            Ok(known) => Ok(Known::Token(Arc::new(known))),
+            Err(refusal) if refusal.rejection() == Rejection::KeyUnknown && is_fetchable => match patience {
+                Patience::MayWait => Ok(Known::AwaitKeys(id)),
+                Patience::Fetched => Err(refusal),
+                Patience::NotFetched => Err(Refusal::new(Rejection::KeysUnavailable)
+                    .because("the token names a key that is not known, and no fetch could tell")),
+            },
+            Err(refusal) => Err(refusal),
+        }
+    }
+}
+
+enum Known {
+    Token(Arc<KnownToken>),
+    AwaitKeys(IssuerId),
+}
