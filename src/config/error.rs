@@ -164,10 +164,8 @@ mod tests {
     use super::*;
 
     fn place(problems: &mut Problems, line: u32) -> Position {
-        let source = match problems.sources().iter().next() {
-            Some((id, _)) => id,
-            None => problems.add_source("a.yaml", ""),
-        };
+        let known = problems.sources().iter().next().map(|(id, _)| id);
+        let source = known.unwrap_or_else(|| problems.add_source("a.yaml", ""));
         Position { source, line, column: 1, length: 0 }
     }
 

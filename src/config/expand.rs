@@ -292,7 +292,25 @@ mod tests {
     #[test]
     fn every_missing_variable_of_a_file_is_reported_in_one_run() {
         let (_, problems) = expanded("a: ${ONE}-${TWO}\nb: [x, '${THREE}']\n");
-        insta::assert_snapshot!(problems.render(), @"");
+        insta::assert_snapshot!(problems.render(), @r"
+        a.yaml:1:4: the variable `ONE` is not set
+          1 | a: ${ONE}-${TWO}
+            |    ^^^^^^
+            = key: a
+            = hint: set it, or give a default: `${ONE:-default}`
+
+        a.yaml:1:11: the variable `TWO` is not set
+          1 | a: ${ONE}-${TWO}
+            |           ^^^^^^
+            = key: a
+            = hint: set it, or give a default: `${TWO:-default}`
+
+        a.yaml:2:9: the variable `THREE` is not set
+          2 | b: [x, '${THREE}']
+            |         ^^^^^^^^
+            = key: b[1]
+            = hint: set it, or give a default: `${THREE:-default}`
+        ");
     }
 
     #[test]

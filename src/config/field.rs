@@ -423,7 +423,7 @@ mod tests {
             ("${SECRET}", Err("`key` must be `true` or `false`, not what `${SECRET}` stands for")),
             ("", Err("`key` must be `true` or `false`, but has no value")),
         ];
-        check(&rows, Field::boolean);
+        check(&rows, |field, problems| field.boolean(problems));
         let rows = [
             ("on", Ok(true)),
             ("true", Ok(true)),
@@ -433,7 +433,7 @@ mod tests {
             ("none", Ok(false)),
             ("yes", Err("`key` must be `on` or `off`, not `yes`")),
         ];
-        check(&rows, Field::switch);
+        check(&rows, |field, problems| field.switch(problems));
     }
 
     #[test]

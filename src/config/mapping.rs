@@ -131,7 +131,35 @@ mod tests {
         assert_eq!(main.optional("issuer").and_then(|field| field.string(&mut problems)), Some("b"));
         assert!(main.optional("algorithms").is_none());
         assert!(main.required("secret_file", &mut problems).is_none());
-        insta::assert_snapshot!(problems.render(), @"");
+        insta::assert_snapshot!(problems.render(), @r"
+        a.yaml:2:1: `secret_file` is missing
+          2 | main:
+            | ^^^^
+            = key: main.secret_file
+
+        a.yaml:3:3: unknown key `algoritms`
+          3 |   algoritms: [RS256]
+            |   ^^^^^^^^^
+            = key: main.algoritms
+            = hint: did you mean `algorithms`? known here: `issuer`, `algorithms`, `jwks_url`, `jwks_file`, `secret_file`
+
+        a.yaml:4:3: `main.discovery` is not supported by this version
+          4 |   discovery: true
+            |   ^^^^^^^^^
+            = key: main.discovery
+
+        a.yaml:5:3: unknown key `x-b`
+          5 |   x-b: 1
+            |   ^^^
+            = key: main.x-b
+            = hint: known here: `issuer`, `algorithms`, `jwks_url`, `jwks_file`, `secret_file`
+
+        a.yaml:6:3: unknown key `Issuer`
+          6 |   Issuer: a
+            |   ^^^^^^
+            = key: main.Issuer
+            = hint: did you mean `issuer`? known here: `issuer`, `algorithms`, `jwks_url`, `jwks_file`, `secret_file`
+        ");
     }
 
     #[test]
