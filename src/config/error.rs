@@ -119,10 +119,10 @@ impl Problems {
             Severity::Error => self.errors = self.errors.saturating_add(1),
             Severity::Warning => self.warnings = self.warnings.saturating_add(1),
         }
-        if self.found.len() < PROBLEMS_MAX {
-            self.found.push(problem);
-        } else {
+        if self.is_full() {
             self.left_out = self.left_out.saturating_add(1);
+        } else {
+            self.found.push(problem);
         }
     }
 
@@ -134,6 +134,11 @@ impl Problems {
     /// How many warnings were found.
     pub fn warning_count(&self) -> usize {
         self.warnings
+    }
+
+    /// Whether further problems are only counted, so that working out their place would be for nothing.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= PROBLEMS_MAX
     }
 
     /// How many problems were found but not kept.

@@ -134,7 +134,8 @@ impl Expansion<'_> {
     }
 
     fn report(&mut self, part: &str, position: Position, path: &KeyPath, message: String, hint: Option<String>) {
-        let problem = ConfigError::error(self.locate(part, position), path, message);
+        let position = if self.problems.is_full() { position } else { self.locate(part, position) };
+        let problem = ConfigError::error(position, path, message);
         self.problems.add(ConfigError { hint, ..problem });
     }
 
