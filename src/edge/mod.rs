@@ -11,3 +11,4 @@ pub mod files;
 pub mod jwks_client;
 pub mod metrics;
 pub mod systemd;
+pub mod upstream;
