@@ -18,3 +18,4 @@ pub mod respond;
 pub mod server;
 pub mod signals;
 pub mod systemd;
+pub mod upstream;
