@@ -224,6 +224,7 @@ fn a_raw_target_is_never_repaired_into_a_door() {
     for (target, expected) in rows {
         check(&house, request(target), *expected);
     }
+    check(&house, request(b"/public/control"), Forwarded("/public/control"));
 }
 
 #[test]

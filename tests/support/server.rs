@@ -92,9 +92,10 @@ impl Drop for Server {
         for stream in self.state.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             stream.shut();
         }
-        // The acceptor looks at the flag when the next connection comes: this one.
-        drop(Wire::connect(&self.address));
-        if let Some(acceptor) = self.acceptor.take() {
+        // The acceptor looks at the flag when the next connection comes: this one. A socket file may be gone with its folder;
+        // then nobody can connect any more, and the acceptor waits harmlessly for the end of the process.
+        let woken = Wire::connect(&self.address).is_ok();
+        if let Some(acceptor) = self.acceptor.take().filter(|_| woken) {
             let _ = acceptor.join();
         }
     }

@@ -75,7 +75,7 @@ struct State {
 impl Upstream {
     /// Listens on a loopback port and echoes.
     pub(crate) fn start() -> Self {
-        Self::with(|handle| Server::on_tcp(handle))
+        Self::with(Server::on_tcp)
     }
 
     /// Listens on a socket file and echoes.
