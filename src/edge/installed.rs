@@ -88,7 +88,8 @@ impl Installed {
             .collect();
         let unmatched = RouteMetrics::resolve(metrics, UNMATCHED, &issuers, Rejection::LABELS);
         let names: Vec<Box<str>> = ruleset.identity_headers.iter().map(|header| header.name.clone()).collect();
-        let upstream_metrics = parts.upstream_names.iter().map(|name| UpstreamMetrics::resolve(metrics, name)).collect();
+        let upstream_metrics =
+            parts.upstream_names.iter().map(|name| UpstreamMetrics::resolve(metrics, name)).collect();
         Self {
             identity_names: names.iter().map(|name| Bytes::copy_from_slice(name.as_bytes())).collect(),
             response_firewall: HeaderFirewall::of_names(&names),

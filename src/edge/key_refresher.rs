@@ -181,7 +181,10 @@ async fn keep_fresh(issuer: Arc<RemoteIssuer>, door: Arc<Door>, tried: Arc<watch
     loop {
         let provoked = wait_until_due(&issuer.slot, &door).await;
         if issuer.slot.expire(clock::monotonic()) {
-            log::error!("issuer {}: the last good keys are too old; its tokens are refused until keys can be fetched", issuer.name);
+            log::error!(
+                "issuer {}: the last good keys are too old; its tokens are refused until keys can be fetched",
+                issuer.name
+            );
             issuer.metrics.1.keys.set(0);
         }
         if !provoked && !issuer.slot.is_due(clock::monotonic()) {

@@ -3,19 +3,14 @@
 //! Order, as Pingora has it: `request_filter` asks the gatekeeper; `upstream_peer` chooses a server;
 //! `upstream_request_filter` writes identity headers, after Pingora removed what `Connection` nominates; `logging` is
 //! the only place that counts and logs.
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{
-    Error, ErrorSource, ErrorType, Result,
-    protocols::l4::socket::SocketAddr,
-    upstreams::peer::HttpPeer,
+    Error, ErrorSource, ErrorType, Result, protocols::l4::socket::SocketAddr, upstreams::peer::HttpPeer,
 };
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
@@ -186,7 +181,8 @@ impl ProxyHttp for Gateway {
         let tried = exchange.attempt.as_ref().map_or(&[][..], |attempt| &attempt.tried);
         let Some(chosen) = exchange.installed.upstreams.choose(upstream, tried) else {
             exchange.refusal = Some(
-                Refusal::new(Rejection::UpstreamUnreachable).because("no address is known for any server of the upstream"),
+                Refusal::new(Rejection::UpstreamUnreachable)
+                    .because("no address is known for any server of the upstream"),
             );
             return Err(Error::new_up(ErrorType::ConnectNoRoute));
         };
@@ -232,9 +228,8 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> Result<()> {
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
-            exchange.refusal = Some(
-                Refusal::new(Rejection::UpstreamUnreachable).because("it switched protocols without being asked"),
-            );
+            exchange.refusal =
+                Some(Refusal::new(Rejection::UpstreamUnreachable).because("it switched protocols without being asked"));
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
         if let Some(attempt) = &exchange.attempt

@@ -187,8 +187,8 @@ fn rows() -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::{
-        DEFINITIONS, FetchMetrics, IssuerMetrics, Kind, Metrics, RouteMetrics, UNMATCHED, UpstreamMetrics,
-        names, reference,
+        DEFINITIONS, FetchMetrics, IssuerMetrics, Kind, Metrics, RouteMetrics, UNMATCHED, UpstreamMetrics, names,
+        reference,
     };
     use crate::state::claims_cache::CacheUse;
     use std::collections::BTreeSet;
