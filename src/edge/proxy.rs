@@ -327,10 +327,12 @@ fn refusal_of(error: &Error) -> Option<Refusal> {
         ErrorSource::Upstream if timed_out => Rejection::UpstreamTimeout,
         ErrorSource::Upstream => Rejection::UpstreamUnreachable,
         ErrorSource::Downstream if timed_out => Rejection::RequestTimeout,
-        ErrorSource::Downstream => match error.etype() {
-            Type::ReadError | Type::WriteError | Type::ConnectionClosed => return None,
-            _ => Rejection::RequestMalformed,
-        },
+        ErrorSource::Downstream
+            if matches!(error.etype(), Type::ReadError | Type::WriteError | Type::ConnectionClosed) =>
+        {
+            return None;
+        }
+        ErrorSource::Downstream => Rejection::RequestMalformed,
         ErrorSource::Internal | ErrorSource::Unset => Rejection::Internal,
     };
     Some(Refusal::new(rejection).because(detail))

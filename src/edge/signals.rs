@@ -102,10 +102,8 @@ fn wait_until_quiet(metrics: &Metrics, deadline: Instant) {
 
 /// Ends the process: with success when every request was finished.
 fn end(access_log: Option<&AccessLog>, in_flight: i64) -> ! {
-    if let Some(log) = access_log {
-        if !log.close(LOG_PATIENCE) {
-            log::warn!("the access log could not be written out in time");
-        }
+    if access_log.is_some_and(|log| !log.close(LOG_PATIENCE)) {
+        log::warn!("the access log could not be written out in time");
     }
     if in_flight > 0 {
         log::warn!("the grace period is over; {in_flight} requests were cut");

@@ -151,14 +151,11 @@ fn refusal(rejection: Rejection) -> Response<Vec<u8>> {
     let row = rejection.row();
     let mut refusal = text(row.status, &format!("{}\n", row.title));
     let headers = refusal.headers_mut();
-    match rejection {
-        Rejection::TokenMissing => {
-            headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer realm=\"admin\""));
-        }
-        Rejection::MethodNotAllowed => {
-            headers.insert(header::ALLOW, http::HeaderValue::from_static("GET, HEAD"));
-        }
-        _ => {}
+    if rejection == Rejection::TokenMissing {
+        headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer realm=\"admin\""));
+    }
+    if rejection == Rejection::MethodNotAllowed {
+        headers.insert(header::ALLOW, http::HeaderValue::from_static("GET, HEAD"));
     }
     refusal
 }
