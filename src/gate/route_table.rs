@@ -138,7 +138,7 @@ impl RouteTable {
     ) -> Result<(RouteId, &Route), Refusal> {
         let hosts = self.listeners.get(usize::from(listener.0)).ok_or(Rejection::RouteNotFound)?;
         let plain = Looseness { case: false, slash: false };
-        let Some(Slot::One(found)) = hosts.find(host.name(), path.as_str().as_bytes(), plain) else {
+        let Some(Slot::One(found)) = hosts.find(host.name(), path.as_str(), plain) else {
             return Err(Rejection::RouteNotFound.into());
         };
         let entry = self.entries.get(found.0).ok_or(Rejection::Internal)?;
@@ -198,12 +198,12 @@ fn conflicts_in(entry: &Entry, id: RouteId, route: &Route, routes: &[Route]) -> 
 
 /// Compares what every reading of the path picks with what its plain reading picked.
 fn check_readings(hosts: &HostTable, host: &str, path: &str, route: &Route, found: EntryId) -> Result<(), Refusal> {
-    let agrees = |reading: &[u8]| {
+    let agrees = |reading: &str| {
         loosenesses(route).all(|looseness| hosts.find(host, reading, looseness) == Some(Slot::One(found)))
     };
     let ambiguous = |detail: String| Refusal::new(Rejection::PathAmbiguous).because(detail);
     if readings::is_plain(path) {
-        return if agrees(path.as_bytes()) {
+        return if agrees(path) {
             Ok(())
         } else {
             Err(ambiguous("case or a final slash decides which route it is".to_owned()))
@@ -211,8 +211,10 @@ fn check_readings(hosts: &HostTable, host: &str, path: &str, route: &Route, foun
     }
     let readings = readings::readings(path, route.readings.encoded_slash)
         .map_err(|readings::Unreadable| ambiguous("it climbs above the root, or has too many readings".to_owned()))?;
-    match readings.iter().find(|reading| !agrees(reading)) {
-        Some(other) => Err(ambiguous(format!("it also reads as {}", quoted(&String::from_utf8_lossy(other))))),
+    // What is not UTF-8 is compared as if replaced: it has no part in any pattern.
+    let mut readings = readings.iter().map(|reading| String::from_utf8_lossy(reading));
+    match readings.find(|reading| !agrees(reading)) {
+        Some(other) => Err(ambiguous(format!("it also reads as {}", quoted(&other)))),
         None => check_rewrite(path, route),
     }
 }
@@ -260,12 +262,10 @@ impl HostTable {
     }
 
     /// The most specific entry: exact host over longest suffix over any host, then exact path over longest prefix.
-    fn find(&self, host: &str, path: &[u8], looseness: Looseness) -> Option<Slot> {
-        // What is not UTF-8 is compared as if replaced: it has no part in any pattern.
-        let path = String::from_utf8_lossy(path);
+    fn find(&self, host: &str, path: &str, looseness: Looseness) -> Option<Slot> {
         let suffixes = self.below.iter().filter(|(suffix, _)| host.len() > suffix.len() && host.ends_with(&**suffix));
         let tables = self.exact.get(host).into_iter().chain(suffixes.map(|(_, table)| table)).chain([&self.any]);
-        tables.into_iter().find_map(|table| table.find(&path, looseness))
+        tables.into_iter().find_map(|table| table.find(path, looseness))
     }
 }
 
@@ -328,15 +328,17 @@ impl PathMap {
         if let Some(slot) = self.exact.get(path) {
             return Some(*slot);
         }
-        // Prefixes end where a segment does: at a slash, or at the end of the path.
-        let ends = path.match_indices('/').map(|(position, _)| position).take(self.depth_max + 1);
-        let mut found = None;
-        for end in ends.chain([path.len()]) {
-            if let Some(slot) = path.get(..end).and_then(|prefix| self.prefixes.get(prefix)) {
-                found = Some(*slot);
+        // Prefixes end where a segment does: at a slash, or at the end of the path. The longest is looked for first.
+        let slash = |byte: &u8| *byte == b'/';
+        let too_deep = path.bytes().enumerate().filter(|(_, byte)| slash(byte)).nth(self.depth_max);
+        let mut end = too_deep.map_or(path.len(), |(position, _)| position);
+        loop {
+            let prefix = path.get(..end)?;
+            if let Some(slot) = self.prefixes.get(prefix) {
+                return Some(*slot);
             }
+            end = prefix.as_bytes().iter().rposition(slash)?;
         }
-        found
     }
 }
 
