@@ -5,6 +5,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod clock;
+pub mod connection;
 pub mod exchange;
 pub mod files;
 pub mod forwarding;
@@ -19,3 +20,4 @@ pub mod server;
 pub mod signals;
 pub mod systemd;
 pub mod upstream;
+pub mod world;

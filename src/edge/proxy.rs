@@ -18,6 +18,7 @@ use crate::{
     config::settings::ClientTimeouts,
     edge::{
         clock,
+        connection::Connection,
         exchange::{Attempt, Exchange},
         forwarding::{self, Origin},
         installed::Installed,
@@ -139,6 +140,11 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        if Connection::has_irregular_line(session) {
+            let refusal = Refusal::new(Rejection::RequestMalformed).because("a request line that is not well-formed");
+            self.refuse(session, exchange, refusal).await?;
+            return Ok(true);
+        }
         let mut judgement = self.decide(session, exchange).await;
         let decision = std::mem::replace(&mut judgement.decision, Decision::Pass(None));
         match decision {
@@ -290,6 +296,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         self.shared.reporter.report(session, error, exchange, client_address(session));
+        Connection::expect_request(session);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {

@@ -34,6 +34,7 @@ use crate::{
         access_log::{AccessLog, AccessLogError, Destination, Format},
         admin::{Access, AdminApp, health::Health},
         clock,
+        connection::Watched,
         installed::{Installed, Parts},
         key_refresher::{AllTried, KeyRefresher, KeyWaiters, RemoteIssuer},
         metrics::{FetchMetrics, IssuerMetrics, Metrics, MetricsError},
@@ -264,7 +265,8 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>) {
         // So that CONNECT reaches the gate, where it is refused, counted and logged like everything else.
         options.allow_connect_method_proxying = true;
         proxy.server_options = Some(options);
-        let mut service = Service::new(format!("listener {}", settings.name), proxy);
+        let watched = Watched::new(proxy, Arc::clone(&shared.metrics));
+        let mut service = Service::new(format!("listener {}", settings.name), watched);
         match &settings.address {
             Address::Tcp(address) => service.add_tcp(&address.to_string()),
             Address::Unix(path) => {
