@@ -1,0 +1,48 @@
+//! Which configuration file a command reads. It names the file only; what is in it is understood below.
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
+
+/// The argument by which commands name the configuration.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigFile {
+    /// Configuration file (YAML); `-` reads standard input
+    #[arg(
+        short = 'c',
+        long = "config",
+        value_name = "FILE",
+        env = "PORTCULLIS_CONFIG",
+        default_value = "/etc/portcullis/portcullis.yaml",
+        value_hint = ValueHint::FilePath
+    )]
+    pub path: PathBuf,
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigSource<'a> {
+    /// Standard input; relative paths start from the working directory.
+    StandardInput,
+    /// A file; relative paths start from its directory.
+    File(&'a Path),
+}
+
+impl ConfigFile {
+    /// What the argument means.
+    pub fn source(&self) -> ConfigSource<'_> {
+        if self.path.as_os_str() == "-" { ConfigSource::StandardInput } else { ConfigSource::File(&self.path) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dash_is_standard_input() {
+        let source = |path: &str| ConfigFile { path: path.into() }.source() == ConfigSource::StandardInput;
+        assert!(source("-"));
+        assert!(!source("./-"));
+        assert!(!source("portcullis.yaml"));
+    }
+}
