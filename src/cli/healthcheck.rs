@@ -14,11 +14,8 @@ use std::{
 use clap::Args;
 
 use crate::{
-    cli::{
-        CommandError, ExitStatus,
-        config_file::{ConfigFile, ConfigSource},
-    },
-    config::{quantity, settings::Address, terminal},
+    cli::{CommandError, ExitStatus, config_file::ConfigFile},
+    config::{Secrets, quantity, settings::Address, terminal},
 };
 
 const EXAMPLES: &str = "\
@@ -146,7 +143,9 @@ fn configured_address(config: &ConfigFile) -> Result<AdminAddress, CommandError>
         return Err(CommandError::BadConfiguration(loaded.problems.render()));
     };
     let address = config.startup.admin.address.as_ref();
-    address.map(AdminAddress::from).ok_or_else(|| CommandError::Failed("the configuration has no admin address".to_owned()))
+    address
+        .map(AdminAddress::from)
+        .ok_or_else(|| CommandError::Failed("the configuration has no admin address".to_owned()))
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -266,12 +266,27 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let retries = exchange.attempt.as_ref().map_or(0, |attempt| {
-            let allowed = exchange.installed.upstreams.retries(attempt.upstream);
-            (allowed + 1).saturating_sub(attempt.tried.len())
-        });
         // Nothing was sent yet, so any method may be tried again, unless part of its body is gone.
-        error.set_retry(retries > 0 && !session.as_ref().retry_buffer_truncated());
+        error.set_retry(may_try_again(exchange) && !session.as_ref().retry_buffer_truncated());
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        // The upstream may have closed a connection just as it was used again; whether it saw the request is not known,
+        // so only what may be repeated is (RFC 9110 §9.2.2).
+        let repeatable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        if repeatable && may_try_again(exchange) {
+            error.retry.decide_reuse(reused);
+        } else {
+            error.set_retry(false);
+        }
         error
     }
 
@@ -313,6 +328,14 @@ fn destination(exchange: &Exchange) -> Result<(UpstreamId, Option<Duration>)> {
         Some((Action::Forward(upstream), timeout)) => Ok((*upstream, timeout)),
         Some((Action::Respond { .. }, _)) | None => Err(Error::new(ErrorType::InternalError)),
     }
+}
+
+/// Whether the upstream allows another attempt after those that were made.
+fn may_try_again(exchange: &Exchange) -> bool {
+    exchange
+        .attempt
+        .as_ref()
+        .is_some_and(|attempt| attempt.tried.len() <= exchange.installed.upstreams.retries(attempt.upstream))
 }
 
 fn client_address(session: &Session) -> Option<std::net::IpAddr> {

@@ -37,8 +37,8 @@ impl Issuer {
         let random = SystemRandom::new();
         let document =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).map_err(|_| IssuerError)?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref())
-            .map_err(|_| IssuerError)?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref()).map_err(|_| IssuerError)?;
         let point = pair.public_key().as_ref().strip_prefix(&[4]).ok_or(IssuerError)?;
         let (x, y) = point.split_at_checked(32).ok_or(IssuerError)?;
         let key = json!({
@@ -60,11 +60,8 @@ impl Issuer {
     pub(super) fn token(&self, roles: &[&str], age: Duration) -> Result<String, IssuerError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| IssuerError)?;
         let issued_at = now.saturating_sub(age).as_secs();
-        let header = Header {
-            kid: Some(KID.to_owned()),
-            typ: Some("at+jwt".to_owned()),
-            ..Header::new(Algorithm::ES256)
-        };
+        let header =
+            Header { kid: Some(KID.to_owned()), typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::ES256) };
         let claims = json!({
             "iss": self.identifier, "aud": AUDIENCE, "sub": "alice", "email": "alice@demo.test",
             "iat": issued_at, "exp": issued_at + LIFETIME.as_secs(), "roles": roles,

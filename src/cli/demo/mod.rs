@@ -91,8 +91,7 @@ fn loopback_listener() -> Result<(TcpListener, SocketAddr), CommandError> {
 }
 
 fn understood(text: &str) -> Result<Config, CommandError> {
-    let loaded =
-        config::load_text("demo.yaml", text.as_bytes(), Path::new("/"), &World, config::Secrets::Read);
+    let loaded = config::load_text("demo.yaml", text.as_bytes(), Path::new("/"), &World, config::Secrets::Read);
     loaded.config.ok_or_else(|| CommandError::BadConfiguration(loaded.problems.render()))
 }
 

@@ -88,12 +88,7 @@ pub(super) fn all(issuer: &Issuer) -> Result<Vec<Scene>, IssuerError> {
 }
 
 /// Prints the scenes as lines to paste.
-pub(super) fn print(
-    scenes: &[Scene],
-    listen: SocketAddr,
-    admin: SocketAddr,
-    output: &mut dyn Write,
-) -> io::Result<()> {
+pub(super) fn print(scenes: &[Scene], listen: SocketAddr, admin: SocketAddr, output: &mut dyn Write) -> io::Result<()> {
     writeln!(output, "portcullis is listening on http://{listen}, its admin page is http://{admin}/\n")?;
     for scene in scenes {
         writeln!(output, "# {} -> {}", scene.title, scene.status)?;

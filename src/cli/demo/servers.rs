@@ -31,10 +31,7 @@ impl Answer {
 }
 
 /// Serves in the background: each request's head goes to `answer`.
-pub(super) fn serve(
-    listener: TcpListener,
-    answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
-) -> io::Result<()> {
+pub(super) fn serve(listener: TcpListener, answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> io::Result<()> {
     let answer = Arc::new(answer);
     thread::Builder::new().name("demo server".to_owned()).spawn(move || {
         for stream in listener.incoming().flatten() {
