@@ -5,7 +5,7 @@ use clap::{Args, ValueHint};
 
 use crate::{
     cli::{CommandError, input},
-    config::{self, Loaded, Secrets},
+    config::load::{self, Loaded, Secrets},
     edge::world::World,
 };
 
@@ -45,10 +45,10 @@ impl ConfigFile {
     /// [`CommandError::Failed`] when standard input cannot be read; whatever else is wrong is among the problems.
     pub fn load(&self, secrets: Secrets) -> Result<Loaded, CommandError> {
         match self.source() {
-            ConfigSource::File(path) => Ok(config::load(path, &World, secrets)),
+            ConfigSource::File(path) => Ok(load::load(path, &World, secrets)),
             ConfigSource::StandardInput => {
                 let text = input::read(&self.path)?;
-                Ok(config::load_text("<stdin>", &text, Path::new("."), &World, secrets))
+                Ok(load::load_text("<stdin>", &text, Path::new("."), &World, secrets))
             }
         }
     }

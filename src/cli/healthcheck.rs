@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::{
     cli::{CommandError, ExitStatus, config_file::ConfigFile},
-    config::{Secrets, quantity, settings::Address, terminal},
+    config::{load::Secrets, quantity, settings::Address, terminal},
 };
 
 const EXAMPLES: &str = "\

@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::{
     cli::{CommandError, ExitStatus, config_file::ConfigFile, logging},
-    config::Secrets,
+    config::load::Secrets,
     edge::server::Assembly,
 };
 

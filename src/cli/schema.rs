@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::{
     cli::{CommandError, ExitStatus},
-    config,
+    config::schema,
 };
 
 const EXAMPLES: &str = "\
@@ -25,6 +25,6 @@ pub struct SchemaArguments {}
 /// # Errors
 /// [`CommandError::Output`].
 pub fn run(_arguments: &SchemaArguments, output: &mut dyn Write) -> Result<ExitStatus, CommandError> {
-    writeln!(output, "{:#}", config::keys::schema())?;
+    writeln!(output, "{:#}", schema::schema())?;
     Ok(ExitStatus::Ok)
 }

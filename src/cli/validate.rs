@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::{
     cli::{CommandError, ExitStatus, Format, config_file::ConfigFile},
-    config::{Secrets, terminal},
+    config::{load::Secrets, terminal},
 };
 
 const EXAMPLES: &str = "\
@@ -45,8 +45,8 @@ pub fn run(arguments: &ValidateArguments, output: &mut dyn Write) -> Result<Exit
         Format::Json => writeln!(output, "{:#}", loaded.problems.to_json())?,
         Format::Text if is_good => {
             write!(output, "{}", loaded.problems.render())?;
-            for skipped in &loaded.skipped_secrets {
-                writeln!(output, "not read: {}", terminal::printable(skipped))?;
+            for skipped in &loaded.skipped {
+                writeln!(output, "not read: {} ({})", terminal::printable(&skipped.written), skipped.path)?;
             }
             writeln!(output, "{}: ok", terminal::printable(&arguments.config.path.display().to_string()))?;
         }

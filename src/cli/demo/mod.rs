@@ -15,7 +15,10 @@ use log::LevelFilter;
 
 use crate::{
     cli::{CommandError, ExitStatus, demo::issuer::Issuer, logging},
-    config::{self, settings::Config},
+    config::{
+        load::{self, Secrets},
+        settings::Config,
+    },
     edge::{server::Assembly, world::World},
 };
 
@@ -91,7 +94,7 @@ fn loopback_listener() -> Result<(TcpListener, SocketAddr), CommandError> {
 }
 
 fn understood(text: &str) -> Result<Config, CommandError> {
-    let loaded = config::load_text("demo.yaml", text.as_bytes(), Path::new("/"), &World, config::Secrets::Read);
+    let loaded = load::load_text("demo.yaml", text.as_bytes(), Path::new("/"), &World, Secrets::Read);
     loaded.config.ok_or_else(|| CommandError::BadConfiguration(loaded.problems.render()))
 }
 
