@@ -92,7 +92,11 @@ impl Gateway {
             listener: self.listener,
             version: header.version,
             method: header.method.as_str(),
-            authority: header.uri.authority().map(|authority| authority.as_str()),
+            authority: header
+                .uri
+                .authority()
+                .map(|authority| authority.as_str())
+                .or_else(|| absolute_authority(header)),
             path: header.uri.path(),
             query: header.uri.query(),
             headers: &header.headers,
@@ -318,6 +322,13 @@ impl ProxyHttp for Gateway {
         // The access log tells it, once and without the client's text.
         true
     }
+}
+
+/// The authority of a target in absolute form (RFC 9112 §3.2.2), which Pingora keeps in the raw target only.
+fn absolute_authority(header: &RequestHeader) -> Option<&str> {
+    let target = std::str::from_utf8(header.raw_path()).ok().filter(|target| !target.starts_with('/'))?;
+    let (_, rest) = target.split_once("://")?;
+    rest.split(['/', '?', '#']).next()
 }
 
 /// Where a request that may pass is to go, and how long the head of the response may take.
