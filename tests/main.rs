@@ -10,6 +10,8 @@
 )]
 
 mod architecture;
+mod decisions;
+mod documentation;
 mod lifecycle;
 mod paths_and_hosts;
 mod refusals;

@@ -97,6 +97,16 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The text in force, if this is a single value. Not for output when [`Field::is_from_variable`].
+    pub fn text(&self) -> &'a str {
+        self.node.scalar().map_or("", Scalar::text)
+    }
+
+    /// Whether the value holds that of a variable, which no message shows.
+    pub fn is_from_variable(&self) -> bool {
+        self.node.scalar().is_some_and(Scalar::is_from_variable)
+    }
+
     /// The error that something else is expected here.
     pub fn mismatch(&self, expected: &str) -> ConfigError {
         let or_none = if self.may_be_off { " or `none`" } else { "" };
