@@ -141,7 +141,7 @@ impl Keys {
             "scope": "openid profile orders:read orders:write",
             "roles": ["customer", "beta"],
             "organisation": {"tenant": "acme-europe", "plan": "gold"},
-            "email": format!("customer.{number:08x}@mail.example.com"),
+            "email": format!("c{number:08x}@mail.example.com"),
         });
         let message = format!("{}.{}", encoded(header.to_string()), encoded(claims.to_string()));
         let compact = format!("{message}.{}", encoded(key.sign(algorithm.name(), message.as_bytes())));

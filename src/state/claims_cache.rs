@@ -3,14 +3,14 @@
 //! It holds facts, never decisions: that a key of an issuer signed this token, and what the configuration drew from it.
 //! Whether they still count is asked on every request.
 //!
-//! The cache is `quick_cache`: its S3-FIFO policy had the best hit ratio of those measured on a Zipf trace, 0.71 against
+//! The cache is `quick_cache`: its S3-FIFO policy had the best hit ratio of those measured on a Zipf trace, 0.70 against
 //! 0.63 for a strict LRU of the same size at equal speed (`benches/cache.rs`, `docs/benchmarks.md`), and it compares
 //! whole keys. A key here is a digest of the whole token of 128 bits under a secret of this process, so that no collision
 //! can hand out another token's claims, and no live credential lies in memory.
 //!
 //! The digest is GMAC (NIST SP 800-38D) with the nonce that is always the same. That would give a forger of messages what
 //! he needs, were he ever shown a tag; these never leave the process. What is left of GMAC then is a universal hash under
-//! a secret key: two tokens that were chosen without knowing it collide with a probability of at most one in 2^119. It
+//! a secret key: two tokens of 8 KiB, chosen without knowing it, collide with a probability of at most one in 2^118. It
 //! takes a third of the time of HMAC-SHA-256, which would be most of a hit's.
 use std::{
     fmt,
