@@ -10,6 +10,8 @@
 )]
 
 mod architecture;
+mod corpora;
+mod identity_provider;
 mod lifecycle;
 mod paths_and_hosts;
 mod refusals;
