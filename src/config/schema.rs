@@ -15,7 +15,10 @@ pub fn schema() -> Value {
     let mut schema = mapping(top::KEYS);
     schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
     schema.insert("title".to_owned(), "portcullis configuration".into());
-    schema.insert("patternProperties".to_owned(), json!({"^x-": {"description": "left alone: a place for YAML anchors"}}));
+    schema.insert(
+        "patternProperties".to_owned(),
+        json!({"^x-": {"description": "left alone: a place for YAML anchors"}}),
+    );
     schema.insert(
         "$defs".to_owned(),
         json!({
