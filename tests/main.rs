@@ -1,2 +1,20 @@
-//! x
-fn main() {}
+//! All integration tests in one binary: the real program is started, real sockets are spoken to. Nothing here is mocked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    reason = "a test ends by panicking, reads the clock and writes files"
+)]
+
+mod architecture;
+mod decisions;
+mod documentation;
+mod lifecycle;
+mod paths_and_hosts;
+mod refusals;
+mod security_identity_headers;
+mod support;
+mod tokens;

@@ -1,13 +1,34 @@
 //! What time it is. Read once a request, here, and handed down as a value; nothing below this floor asks for it.
 use std::io::Write as _;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
+
+use crate::gate::time::UnixTime;
 
 /// The wall clock: for token times, log lines and what is compared with another machine's clock. May jump.
 #[must_use]
 pub fn now() -> SystemTime {
     SystemTime::now()
+}
+
+/// The wall clock as the gate compares it.
+#[must_use]
+pub fn unix_time() -> UnixTime {
+    let epoch = UnixTime::from_seconds(0);
+    match now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => epoch.plus(since),
+        Err(before) => epoch.minus(before.duration()),
+    }
+}
+
+/// A point in time as RFC 3339 in UTC.
+#[must_use]
+pub fn rfc3339(time: UnixTime) -> String {
+    let milliseconds = u64::try_from(time.milliseconds()).unwrap_or(0);
+    let mut buffer = Vec::new();
+    append_rfc3339(&mut buffer, SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds));
+    String::from_utf8(buffer).unwrap_or_default()
 }
 
 /// The monotonic clock: for durations and deadlines. Never jumps, means nothing outside this process.

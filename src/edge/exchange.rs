@@ -5,7 +5,7 @@ use std::{
 };
 
 use crate::{
-    edge::{clock, installed::Installed, metrics::InFlight},
+    edge::{clock, installed::Installed, metrics::InFlight, upstream::Target},
     gate::{rejection::Refusal, route::UpstreamId},
     state::gatekeeper::Judgement,
 };
@@ -39,8 +39,8 @@ pub struct Exchange {
 pub struct Attempt {
     /// The upstream.
     pub upstream: UpstreamId,
-    /// The servers that were tried, by position; the last one is being tried.
-    pub tried: Vec<usize>,
+    /// The servers that were tried; the last one is being tried.
+    pub tried: Vec<Target>,
     /// The server being tried, as the configuration has it.
     pub server: Arc<str>,
     /// When the first attempt began.

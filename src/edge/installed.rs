@@ -37,6 +37,7 @@ pub struct Installed {
     routes: Vec<InstalledRoute>,
     unmatched: RouteMetrics,
     upstream_metrics: Vec<UpstreamMetrics>,
+    upstream_names: Vec<Box<str>>,
 }
 
 /// What is resolved of one route.
@@ -87,13 +88,15 @@ impl Installed {
             .collect();
         let unmatched = RouteMetrics::resolve(metrics, UNMATCHED, &issuers, Rejection::LABELS);
         let names: Vec<Box<str>> = ruleset.identity_headers.iter().map(|header| header.name.clone()).collect();
-        let upstream_metrics = parts.upstream_names.iter().map(|name| UpstreamMetrics::resolve(metrics, name)).collect();
+        let upstream_metrics =
+            parts.upstream_names.iter().map(|name| UpstreamMetrics::resolve(metrics, name)).collect();
         Self {
             identity_names: names.iter().map(|name| Bytes::copy_from_slice(name.as_bytes())).collect(),
             response_firewall: HeaderFirewall::of_names(&names),
             routes,
             unmatched,
             upstream_metrics,
+            upstream_names: parts.upstream_names,
             gatekeeper: parts.gatekeeper,
             upstreams: parts.upstreams,
             drop_underscore_headers: parts.drop_underscore_headers,
@@ -110,6 +113,11 @@ impl Installed {
     /// The counters of a route, or those of requests that found none.
     pub fn route_metrics(&self, id: Option<RouteId>) -> &RouteMetrics {
         id.and_then(|id| self.route(id)).map_or(&self.unmatched, |route| &route.metrics)
+    }
+
+    /// The name of an upstream.
+    pub fn upstream_name(&self, id: UpstreamId) -> Option<&str> {
+        self.upstream_names.get(usize::from(id.0)).map(AsRef::as_ref)
     }
 
     /// The counters of an upstream.

@@ -1,13 +1,23 @@
-//! Top floor: touches the world. Files, sockets, the clock, the environment and the log are reached from here (and from
-//! `cli`) alone. It decides nothing: what is right is asked of the floors below.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "files, clocks and the environment are read on this floor and handed down as values"
-)]
-
+//! The top floor: touches the world. It decides nothing.
+//!
+//! Sockets, clocks, files, the environment, randomness and Pingora are met here and nowhere below.
+#![expect(clippy::disallowed_methods, reason = "the edge is where clocks, files and the environment are read")]
 pub mod access_log;
+pub mod admin;
 pub mod clock;
+pub mod connection;
+pub mod exchange;
 pub mod files;
+pub mod forwarding;
+pub mod installed;
 pub mod jwks_client;
+pub mod key_refresher;
 pub mod metrics;
+pub mod proxy;
+pub mod report;
+pub mod respond;
+pub mod server;
+pub mod signals;
 pub mod systemd;
+pub mod upstream;
+pub mod world;

@@ -88,7 +88,8 @@ pub fn verify<'s>(
     keys: &KeySet,
 ) -> Result<(VerifiedToken, VerifiedClaims<'s>), Refusal> {
     let algorithm = token.algorithm();
-    let is_named = |key: &&Arc<Key>| token.kid().is_none() || key.kid() == token.kid();
+    // A key without `kid`, as one from a file is, has no name that the token's could contradict (RFC 7515 §4.1.4).
+    let is_named = |key: &&Arc<Key>| token.kid().is_none() || key.kid().is_none() || key.kid() == token.kid();
     let mut fitting = keys.keys().iter().filter(is_named).filter(|key| key.algorithms().contains(algorithm)).peekable();
     if fitting.peek().is_none() {
         return Err(no_key(&token, keys));

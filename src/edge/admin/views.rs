@@ -1,0 +1,140 @@
+//! What is in force, as JSON. It never shows a secret, nor anything computed from one.
+use serde_json::{Value, json};
+
+use crate::{
+    edge::{clock, installed::Installed},
+    gate::{
+        algorithm::KeyType,
+        issuer::{Audiences, Issuer},
+        keys::Key,
+        policy::Names,
+        rejection::quoted,
+        route::{Action, Authentication, HostPattern, PathPattern, Route},
+        sources::TokenSource,
+    },
+    state::key_slot::KeySlot,
+};
+
+/// `GET /routes`
+pub(super) fn routes(installed: &Installed) -> Value {
+    let routes = installed.gatekeeper.ruleset().routes.routes();
+    Value::Array(routes.iter().map(|route| view_of_route(installed, route)).collect())
+}
+
+fn view_of_route(installed: &Installed, route: &Route) -> Value {
+    let ruleset = installed.gatekeeper.ruleset();
+    let issuers: Vec<&str> =
+        route.issuers.iter().filter_map(|id| ruleset.issuer(*id)).map(|issuer| issuer.name.as_ref()).collect();
+    let hosts: Vec<String> = route
+        .hosts
+        .iter()
+        .filter_map(|host| match host {
+            HostPattern::Exact(name) => Some(name.to_string()),
+            HostPattern::Below(suffix) => Some(format!("*{suffix}")),
+            HostPattern::Any => None,
+        })
+        .collect();
+    let (path_key, path) = match &route.path {
+        PathPattern::Exact(path) => ("path", path.as_ref()),
+        PathPattern::Prefix(path) if path.is_empty() => ("path_prefix", "/"),
+        PathPattern::Prefix(path) => ("path_prefix", path.as_ref()),
+    };
+    let sources: Vec<String> = route
+        .token_sources
+        .iter()
+        .map(|source| match source {
+            TokenSource::Authorization => "header Authorization".to_owned(),
+            TokenSource::Header(name) => format!("header {name}"),
+            TokenSource::Query(name) => format!("query {name}"),
+        })
+        .collect();
+    json!({
+        "name": route.name,
+        "hosts": hosts,
+        path_key: path,
+        "methods": route.methods,
+        "auth": match route.authentication {
+            Authentication::Required => "required",
+            Authentication::Optional => "optional",
+            Authentication::Public => "none",
+        },
+        "issuers": issuers,
+        "require": {
+            "scopes": route.requirement.scopes.as_ref().map(view_of_names),
+            "roles": route.requirement.roles.as_ref().map(view_of_names),
+        },
+        "token_sources": sources,
+        "upstream": match &route.action {
+            Action::Forward(id) => installed.upstream_name(*id),
+            Action::Respond { .. } => None,
+        },
+        "respond": match &route.action {
+            Action::Forward(_) => None,
+            Action::Respond { status, .. } => Some(status),
+        },
+    })
+}
+
+fn view_of_names(names: &Names) -> Value {
+    match names {
+        Names::All(names) => json!({ "all": names }),
+        Names::Any(names) => json!({ "any": names }),
+    }
+}
+
+/// `GET /issuers`
+pub(super) fn issuers(installed: &Installed) -> Value {
+    let gatekeeper = &installed.gatekeeper;
+    let pairs = gatekeeper.ruleset().issuers.iter().zip(gatekeeper.slots());
+    Value::Array(pairs.map(|(issuer, slot)| view_of_issuer(issuer, slot)).collect())
+}
+
+fn view_of_issuer(issuer: &Issuer, slot: &KeySlot) -> Value {
+    let set = slot.keys();
+    let keys: Vec<Value> =
+        set.as_deref().map_or_else(Vec::new, |set| set.keys().iter().map(|key| view_of_key(key)).collect());
+    let skipped: Vec<Value> = set.as_deref().map_or_else(Vec::new, |set| {
+        let view = |skipped: &crate::gate::keys::SkippedKey| json!({ "kid": skipped.kid, "reason": skipped.reason });
+        set.skipped().iter().map(view).collect()
+    });
+    let now = clock::unix_time();
+    let remote = slot.status(clock::monotonic()).map(|status| {
+        json!({
+            "attempts": status.attempts,
+            "last_success": status.last_success.map(clock::rfc3339),
+            "age_seconds": status.last_success.map(|time| now.since(time).as_secs()),
+            "last_error": status.last_error,
+            "next_refresh_in_seconds": status.next_attempt_in.as_secs(),
+        })
+    });
+    json!({
+        "name": issuer.name,
+        "issuer": issuer.identifier,
+        "audiences": match &issuer.audiences {
+            Audiences::AnyOf(audiences) => json!(audiences),
+            Audiences::Unchecked => Value::Null,
+        },
+        "algorithms": issuer.algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>(),
+        "has_keys": set.is_some(),
+        "keys": keys,
+        "skipped": skipped,
+        "remote": remote,
+    })
+}
+
+fn view_of_key(key: &Key) -> Value {
+    let (name, is_public) = match key.key_type() {
+        KeyType::Secret => ("secret", false),
+        KeyType::Rsa => ("RSA", true),
+        KeyType::P256 => ("P-256", true),
+        KeyType::P384 => ("P-384", true),
+        KeyType::Ed25519 => ("Ed25519", true),
+    };
+    json!({
+        // A kid is a text from outside, and this may be read in a terminal.
+        "kid": key.kid().map(|kid| if kid.bytes().all(|byte| byte.is_ascii_graphic()) { kid.to_owned() } else { quoted(kid) }),
+        "type": name,
+        "algorithms": key.algorithms().iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>(),
+        "thumbprint": is_public.then(|| key.thumbprint().to_string()),
+    })
+}

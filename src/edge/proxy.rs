@@ -1,0 +1,369 @@
+//! Pingora's phases, each handed to the file that owns it. Decides nothing itself.
+//!
+//! Order, as Pingora has it: `request_filter` asks the gatekeeper; `upstream_peer` chooses a server;
+//! `upstream_request_filter` writes identity headers, after Pingora removed what `Connection` nominates; `logging` is
+//! the only place that counts and logs.
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::{
+    Error, ErrorSource, ErrorType, Result, protocols::l4::socket::SocketAddr, upstreams::peer::HttpPeer,
+};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use crate::{
+    config::settings::ClientTimeouts,
+    edge::{
+        clock,
+        connection::Connection,
+        exchange::{Attempt, Exchange},
+        forwarding::{self, Origin},
+        installed::Installed,
+        key_refresher::KeyWaiters,
+        metrics::Metrics,
+        report::Reporter,
+        respond,
+    },
+    gate::{
+        decide::Decision,
+        issuer::IssuerId,
+        rejection::{Refusal, Rejection},
+        request::Request,
+        route::{Action, ListenerId, UpstreamId},
+    },
+    state::gatekeeper::{Judgement, Patience},
+};
+
+/// The proxy of one listener.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Which listener it serves.
+    pub listener: ListenerId,
+    /// What all listeners share.
+    pub shared: Arc<Shared>,
+}
+
+/// What all listeners share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration in force.
+    pub installed: ArcSwap<Installed>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Tells what happened.
+    pub reporter: Reporter,
+    /// How long a client may take.
+    pub client_timeouts: ClientTimeouts,
+    /// Requests that wait for keys.
+    pub waiters: Arc<KeyWaiters>,
+}
+
+impl Gateway {
+    /// Decides a request, waiting once for keys where that may help.
+    async fn decide(&self, session: &Session, exchange: &mut Exchange) -> Judgement {
+        let mut patience = Patience::MayWait;
+        loop {
+            let began = clock::monotonic();
+            let judgement = {
+                let request = self.request(session);
+                exchange.installed.gatekeeper.decide(&request, clock::unix_time(), patience)
+            };
+            let Decision::AwaitKeys(issuer) = judgement.decision else {
+                self.shared.metrics.decided(judgement.cache, began.elapsed());
+                return judgement;
+            };
+            patience = self.await_keys(issuer, exchange).await;
+        }
+    }
+
+    async fn await_keys(&self, issuer: IssuerId, exchange: &Exchange) -> Patience {
+        match exchange.installed.gatekeeper.slot(issuer) {
+            Some(slot) => self.shared.waiters.wait(issuer, slot).await,
+            None => Patience::NotFetched,
+        }
+    }
+
+    fn request<'s>(&self, session: &'s Session) -> Request<'s> {
+        let header = session.req_header();
+        Request {
+            listener: self.listener,
+            version: header.version,
+            method: header.method.as_str(),
+            authority: header.uri.authority().map(|authority| authority.as_str()),
+            path: header.uri.path(),
+            query: header.uri.query(),
+            headers: &header.headers,
+            target_bytes: header.raw_path().len(),
+        }
+    }
+
+    async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, refusal: Refusal) -> Result<()> {
+        let realm = &exchange.installed.gatekeeper.ruleset().realm;
+        let sent = respond::refuse(session, &refusal, realm, exchange.identifiers.request()).await;
+        exchange.refusal = Some(refusal);
+        sent
+    }
+
+    /// What is to become of a request that may pass: nothing when it is to be forwarded.
+    async fn answer_here(&self, session: &mut Session, exchange: &Exchange) -> Result<bool> {
+        let route = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
+        let ruleset = exchange.installed.gatekeeper.ruleset();
+        match route.and_then(|id| ruleset.routes.route(id)).map(|route| &route.action) {
+            Some(Action::Respond { status, body }) => {
+                respond::answer(session, *status, body.as_deref(), exchange.identifiers.request()).await?;
+                Ok(true)
+            }
+            Some(Action::Forward(_)) | None => Ok(false),
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::begin(self.shared.installed.load_full(), self.shared.metrics.in_flight())
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, _: &mut Exchange) -> Result<()> {
+        let timeouts = &self.shared.client_timeouts;
+        // Pingora counts whole seconds, and zero would be no keep-alive at all.
+        session.set_keepalive(Some(timeouts.keepalive.as_secs().max(1)));
+        if !session.is_upgrade_req() {
+            session.set_read_timeout(Some(timeouts.body));
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        if Connection::has_irregular_line(session) {
+            let refusal = Refusal::new(Rejection::RequestMalformed).because("a request line that is not well-formed");
+            self.refuse(session, exchange, refusal).await?;
+            return Ok(true);
+        }
+        let mut judgement = self.decide(session, exchange).await;
+        let decision = std::mem::replace(&mut judgement.decision, Decision::Pass(None));
+        match decision {
+            Decision::Pass(identity) => {
+                judgement.decision = Decision::Pass(identity);
+                exchange.judgement = Some(judgement);
+                self.answer_here(session, exchange).await
+            }
+            Decision::Reject(refusal) => {
+                exchange.judgement = Some(judgement);
+                self.refuse(session, exchange, refusal).await?;
+                Ok(true)
+            }
+            // `decide` comes back only when there is nothing left to wait for.
+            Decision::AwaitKeys(_) => Err(Error::new(ErrorType::InternalError)),
+        }
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        exchange.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
+        let limit = exchange.installed.gatekeeper.ruleset().limits.body_bytes;
+        if limit.is_some_and(|limit| exchange.body_bytes > limit) {
+            exchange.refusal = Some(
+                Refusal::new(Rejection::BodyTooLarge).because(format!("more than {} bytes", limit.unwrap_or_default())),
+            );
+            // What is forwarded so far ends in an error for the upstream, which must not take it for a whole body.
+            return Err(Error::new(ErrorType::HTTPStatus(Rejection::BodyTooLarge.row().status)));
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+        let (upstream, timeout) = destination(exchange)?;
+        let tried = exchange.attempt.as_ref().map_or(&[][..], |attempt| &attempt.tried);
+        let Some(chosen) = exchange.installed.upstreams.choose(upstream, tried) else {
+            exchange.refusal = Some(
+                Refusal::new(Rejection::UpstreamUnreachable)
+                    .because("no address is known for any server of the upstream"),
+            );
+            return Err(Error::new_up(ErrorType::ConnectNoRoute));
+        };
+        if exchange.attempt.is_some()
+            && let Some(metrics) = exchange.installed.upstream_metrics(upstream)
+        {
+            metrics.retried();
+        }
+        let attempt = exchange.attempt.get_or_insert_with(|| Attempt {
+            upstream,
+            tried: Vec::new(),
+            server: Arc::clone(&chosen.server),
+            started: clock::monotonic(),
+        });
+        attempt.tried.push(chosen.target);
+        attempt.server = chosen.server;
+        let mut peer = chosen.peer;
+        if let Some(timeout) = timeout {
+            let options = &mut peer.options;
+            options.read_timeout = Some(options.read_timeout.map_or(timeout, |read| read.min(timeout)));
+        }
+        Ok(peer)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let origin = Origin {
+            client: client_address(session),
+            host: session.req_header().headers.get(http::header::HOST),
+            is_encrypted: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+        };
+        forwarding::rewrite_request(request, exchange, origin)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
+            exchange.refusal =
+                Some(Refusal::new(Rejection::UpstreamUnreachable).because("it switched protocols without being asked"));
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        }
+        if let Some(attempt) = &exchange.attempt
+            && !response.status.is_informational()
+        {
+            let duration = attempt.started.elapsed();
+            exchange.upstream_duration = Some(duration);
+            if let Some(metrics) = exchange.installed.upstream_metrics(attempt.upstream) {
+                metrics.answered(duration);
+            }
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        forwarding::rewrite_response(response, exchange)
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent yet, so any method may be tried again, unless part of its body is gone.
+        error.set_retry(may_try_again(exchange) && !session.as_ref().retry_buffer_truncated());
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        // The upstream may have closed a connection just as it was used again; whether it saw the request is not known,
+        // so only what may be repeated is (RFC 9110 §9.2.2).
+        let repeatable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        if repeatable && may_try_again(exchange) {
+            error.retry.decide_reuse(reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
+        let refusal = exchange.refusal.take().or_else(|| refusal_of(error));
+        let Some(refusal) = refusal else {
+            // The client went away: nobody is there to be answered.
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        let status = refusal.rejection().row().status;
+        if session.response_written().is_some() {
+            exchange.refusal = Some(refusal);
+            return FailToProxy { error_code: status, can_reuse_downstream: false };
+        }
+        // Pingora closes after a failure; the client is told so.
+        session.set_keepalive(None);
+        if let Err(error) = self.refuse(session, exchange, refusal).await {
+            log::debug!("the refusal could not be sent: {error}");
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        self.shared.reporter.report(session, error, exchange, client_address(session));
+        Connection::expect_request(session);
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
+        // The access log tells it, once and without the client's text.
+        true
+    }
+}
+
+/// Where a request that may pass is to go, and how long the head of the response may take.
+fn destination(exchange: &Exchange) -> Result<(UpstreamId, Option<Duration>)> {
+    let id = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
+    let route = id.and_then(|id| exchange.installed.gatekeeper.ruleset().routes.route(id));
+    match route.map(|route| (&route.action, route.timeout)) {
+        Some((Action::Forward(upstream), timeout)) => Ok((*upstream, timeout)),
+        Some((Action::Respond { .. }, _)) | None => Err(Error::new(ErrorType::InternalError)),
+    }
+}
+
+/// Whether the upstream allows another attempt after those that were made.
+fn may_try_again(exchange: &Exchange) -> bool {
+    exchange
+        .attempt
+        .as_ref()
+        .is_some_and(|attempt| attempt.tried.len() <= exchange.installed.upstreams.retries(attempt.upstream))
+}
+
+fn client_address(session: &Session) -> Option<std::net::IpAddr> {
+    match session.client_addr()? {
+        SocketAddr::Inet(address) => Some(address.ip().to_canonical()),
+        SocketAddr::Unix(_) => None,
+    }
+}
+
+/// What a failure is to the client; nothing when it was the client that went away.
+fn refusal_of(error: &Error) -> Option<Refusal> {
+    use ErrorType as Type;
+    let detail = error.etype().as_str().to_owned();
+    let timed_out = matches!(
+        error.etype(),
+        Type::ConnectTimedout | Type::ReadTimedout | Type::WriteTimedout | Type::TLSHandshakeTimedout
+    );
+    let rejection = match error.esource() {
+        ErrorSource::Upstream if timed_out => Rejection::UpstreamTimeout,
+        ErrorSource::Upstream => Rejection::UpstreamUnreachable,
+        ErrorSource::Downstream if timed_out => Rejection::RequestTimeout,
+        ErrorSource::Downstream
+            if matches!(error.etype(), Type::ReadError | Type::WriteError | Type::ConnectionClosed) =>
+        {
+            return None;
+        }
+        ErrorSource::Downstream => Rejection::RequestMalformed,
+        ErrorSource::Internal | ErrorSource::Unset => Rejection::Internal,
+    };
+    Some(Refusal::new(rejection).because(detail))
+}

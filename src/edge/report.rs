@@ -1,0 +1,207 @@
+//! One outcome becomes its counters and its one log line. Nothing else counts requests or writes the access log.
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use aws_lc_rs::digest;
+use pingora_core::Error;
+use pingora_proxy::Session;
+
+use crate::{
+    config::settings::{ClientAddressForm, SubjectForm},
+    edge::{
+        access_log::{AccessLog, AuthRecord, Record},
+        exchange::Exchange,
+    },
+    gate::{
+        decide::Decision,
+        rejection::{Refusal, Rejection},
+    },
+    state::{claims_cache::CacheUse, gatekeeper::Judgement},
+};
+
+/// Status of a request whose client went away before the answer: a convention of nginx that log readers know.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// Counts and logs.
+pub struct Reporter {
+    /// The access log; nothing when it is off.
+    pub access_log: Option<Arc<AccessLog>>,
+    /// How subjects are shown.
+    pub subject: SubjectForm,
+    /// How client addresses are shown.
+    pub client_ip: ClientAddressForm,
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Reporter({:?}, {:?})", self.subject, self.client_ip)
+    }
+}
+
+impl Reporter {
+    /// Counts an exchange that is over, and writes its line.
+    pub fn report(&self, session: &Session, error: Option<&Error>, exchange: &Exchange, client: Option<IpAddr>) {
+        let duration = exchange.started.elapsed();
+        let written = session.response_written().map(|response| response.status.as_u16());
+        let status = written.unwrap_or(CLIENT_CLOSED_REQUEST);
+        let route_id = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
+        let metrics = exchange.installed.route_metrics(route_id);
+        metrics.answered(session.req_header().method.as_str(), status, duration);
+        let verdict = exchange.judgement.as_ref().and_then(|judgement| Verdict::of(exchange, judgement));
+        if let (Some(verdict), Some(judgement)) = (verdict, &exchange.judgement) {
+            let issuer = judgement.issuer.map(|id| usize::from(id.0));
+            match verdict {
+                Verdict::Allowed => metrics.allowed(issuer),
+                Verdict::Anonymous => metrics.anonymous(),
+                Verdict::Rejected(rejection) => metrics.rejected(issuer, rejection.index()),
+            }
+        }
+        if let Some(log) = &self.access_log {
+            self.tell(log, session, error, exchange, (verdict, status, duration, client));
+        }
+    }
+
+    fn tell(
+        &self,
+        log: &AccessLog,
+        session: &Session,
+        error: Option<&Error>,
+        exchange: &Exchange,
+        (verdict, status, duration, client): (Option<Verdict>, u16, Duration, Option<IpAddr>),
+    ) {
+        let header = session.req_header();
+        let ruleset = exchange.installed.gatekeeper.ruleset();
+        let route = exchange
+            .judgement
+            .as_ref()
+            .and_then(|judgement| ruleset.routes.route(judgement.route?))
+            .map_or("-", |route| &route.name);
+        let attempt = exchange.attempt.as_ref();
+        let subject = exchange
+            .judgement
+            .as_ref()
+            .and_then(|judgement| judgement.known.as_ref()?.subject())
+            .and_then(|subject| self.shown_subject(subject));
+        let field = |name: http::HeaderName| header.headers.get(name).map(http::HeaderValue::as_bytes);
+        log.tell(&Record {
+            time: exchange.started_at,
+            request_id: exchange.identifiers.request(),
+            trace_id: Some(exchange.identifiers.trace()),
+            client_ip: client.and_then(|client| self.shown_address(client)),
+            method: header.method.as_str().as_bytes(),
+            host: field(http::header::HOST),
+            path: header.uri.path().as_bytes(),
+            protocol: protocol(header.version),
+            user_agent: field(http::header::USER_AGENT),
+            status,
+            duration,
+            bytes_in: exchange.body_bytes,
+            bytes_out: session.body_bytes_sent() as u64,
+            route,
+            upstream: attempt.and_then(|attempt| exchange.installed.upstream_name(attempt.upstream)),
+            server: attempt.map(|attempt| attempt.server.as_ref()),
+            upstream_duration: exchange.upstream_duration,
+            auth: Some(auth_record(exchange, verdict, subject.as_deref(), error)),
+        });
+    }
+
+    fn shown_subject<'s>(&self, subject: &'s str) -> Option<Cow<'s, str>> {
+        match self.subject {
+            SubjectForm::Plain => Some(Cow::Borrowed(subject)),
+            SubjectForm::Off => None,
+            SubjectForm::Hash => {
+                let digest = digest::digest(&digest::SHA256, subject.as_bytes());
+                Some(Cow::Owned(digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()))
+            }
+        }
+    }
+
+    fn shown_address(&self, client: IpAddr) -> Option<IpAddr> {
+        match (self.client_ip, client) {
+            (ClientAddressForm::Off, _) => None,
+            (ClientAddressForm::Full, client) => Some(client),
+            (ClientAddressForm::Truncated, IpAddr::V4(address)) => {
+                let [first, second, third, _] = address.octets();
+                Some(IpAddr::from([first, second, third, 0]))
+            }
+            (ClientAddressForm::Truncated, IpAddr::V6(address)) => {
+                let [first, second, third, ..] = address.segments();
+                Some(IpAddr::from([first, second, third, 0, 0, 0, 0, 0]))
+            }
+        }
+    }
+}
+
+/// What was decided about the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Allowed,
+    Anonymous,
+    Rejected(Rejection),
+}
+
+impl Verdict {
+    /// Nothing where no caller was judged: the request was refused before, or for another reason.
+    fn of(exchange: &Exchange, judgement: &Judgement) -> Option<Self> {
+        if let Some(refusal) = &exchange.refusal
+            && refusal.rejection().is_of_authentication()
+        {
+            return Some(Self::Rejected(refusal.rejection()));
+        }
+        judgement.route?;
+        match &judgement.decision {
+            Decision::Pass(Some(_)) => Some(Self::Allowed),
+            // Also on a public route: nobody asked, and nobody is named to the service behind.
+            Decision::Pass(None) => Some(Self::Anonymous),
+            Decision::Reject(_) | Decision::AwaitKeys(_) => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Anonymous => "anonymous",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+}
+
+fn auth_record<'e>(
+    exchange: &'e Exchange,
+    verdict: Option<Verdict>,
+    subject: Option<&'e str>,
+    error: Option<&'e Error>,
+) -> AuthRecord<'e> {
+    let judgement = exchange.judgement.as_ref();
+    let token = judgement.and_then(|judgement| judgement.known.as_ref()).map(|known| known.token());
+    let issuer = judgement.and_then(|judgement| exchange.installed.gatekeeper.ruleset().issuer(judgement.issuer?));
+    let cut_short = exchange.refusal.is_none().then_some(error).flatten();
+    AuthRecord {
+        result: verdict.map_or("rejected", Verdict::name),
+        reason: exchange.refusal.as_ref().map(|refusal| refusal.rejection().label()),
+        issuer: issuer.map(|issuer| issuer.name.as_ref()),
+        subject,
+        kid: token.and_then(|token| token.key().kid()),
+        algorithm: token.map(|token| token.algorithm().name()),
+        cache: judgement.and_then(|judgement| cache_name(judgement.cache)),
+        detail: exchange.refusal.as_ref().and_then(Refusal::detail).or(cut_short.map(|error| error.etype().as_str())),
+    }
+}
+
+const fn cache_name(cache: CacheUse) -> Option<&'static str> {
+    match cache {
+        CacheUse::None => Some("none"),
+        CacheUse::Hit => Some("hit"),
+        CacheUse::Miss => Some("miss"),
+        CacheUse::Stale => Some("stale"),
+    }
+}
+
+fn protocol(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_09 => "HTTP/0.9",
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_11 => "HTTP/1.1",
+        http::Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/3",
+    }
+}

@@ -1,0 +1,438 @@
+//! Assembles a process from a configuration: listeners, the admin interface and background services. The only file that
+//! names them all.
+//!
+//! Whatever can fail is tried before anything is started, so that a process never half-starts.
+use std::{
+    fmt, fs, io,
+    net::TcpListener,
+    os::unix::{
+        fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+        net::UnixStream,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::apps::http_app::HttpServer;
+use pingora_core::{
+    apps::HttpServerOptions,
+    server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    services::{
+        Service as AnyService,
+        background::{BackgroundService, background_service},
+        listening::Service,
+    },
+};
+use pingora_proxy::http_proxy;
+
+use crate::{
+    config::settings::{AccessFormat, Address, Config, IssuerKeys, KeySource, LogOutput, Startup},
+    edge::{
+        access_log::{AccessLog, AccessLogError, Destination, Format},
+        admin::{Access, AdminApp, health::Health},
+        clock,
+        connection::Watched,
+        installed::{Installed, Parts},
+        key_refresher::{AllTried, KeyRefresher, KeyWaiters, RemoteIssuer},
+        metrics::{FetchMetrics, IssuerMetrics, Metrics, MetricsError},
+        proxy::{Gateway, Shared},
+        report::Reporter,
+        signals::SignalWatch,
+        systemd,
+        upstream::{UpstreamError, Upstreams},
+    },
+    gate::{
+        decide::Ruleset,
+        issuer::{Issuer, IssuerId},
+        keys::KeySet,
+        route::ListenerId,
+    },
+    state::{claims_cache::ClaimsCache, gatekeeper::Gatekeeper, key_slot::KeySlot, refresh::RefreshRules},
+};
+
+/// Longest wait for the listeners to accept connections.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for issuers to be tried before the process says that it is ready to be asked.
+const ISSUERS_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a process cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A socket cannot be bound.
+    Bind(String, io::Error),
+    /// The state directory cannot be made or written.
+    StateDirectory(PathBuf, io::Error),
+    /// The access log cannot be opened.
+    AccessLog(AccessLogError),
+    /// The metrics cannot be set up.
+    Metrics(MetricsError),
+    /// The system gives no random bytes.
+    Randomness,
+    /// An upstream cannot be made ready.
+    Upstream(UpstreamError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) => write!(formatter, "cannot listen on {address}: {error}"),
+            Self::StateDirectory(path, error) => {
+                write!(formatter, "the state directory {} cannot be used: {error}", path.display())
+            }
+            Self::AccessLog(error) => write!(formatter, "{error}"),
+            Self::Metrics(error) => write!(formatter, "{error}"),
+            Self::Randomness => formatter.write_str("the system gives no random bytes"),
+            Self::Upstream(error) => write!(formatter, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A process that is ready to run.
+pub struct Assembly {
+    server: Server,
+    signals: SignalWatch,
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Assembly {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Assembly({:?})", self.shared)
+    }
+}
+
+impl Assembly {
+    /// Prepares everything that a configuration asks for, and checks that it can be had.
+    ///
+    /// # Errors
+    /// A [`StartError`] that names the thing.
+    pub fn new(config: Config) -> Result<Self, StartError> {
+        let Config { startup, live } = config;
+        check_state_directory(&startup)?;
+        check_addresses(&startup)?;
+        let metrics = Arc::new(Metrics::new().map_err(StartError::Metrics)?);
+        let access_log = start_access_log(&startup, &metrics)?;
+        let cache = new_cache(&startup)?;
+        let (slots, remotes) = key_slots(&live.ruleset, &live.keys, &metrics);
+        let waiters = Arc::new(KeyWaiters::new(&remotes));
+        let refresher = KeyRefresher::new(remotes, Arc::clone(&waiters));
+        let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
+        let parts = Parts {
+            gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0),
+            upstreams: Arc::clone(&upstreams),
+            upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+            drop_underscore_headers: live.drop_underscore_headers,
+            document: live.document,
+            required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
+        };
+        let shared = Arc::new(Shared {
+            installed: ArcSwap::from_pointee(Installed::new(parts, &metrics)),
+            metrics: Arc::clone(&metrics),
+            reporter: Reporter {
+                access_log: access_log.clone(),
+                subject: startup.log.subject,
+                client_ip: startup.log.client_ip,
+            },
+            client_timeouts: startup.client_timeouts,
+            waiters,
+        });
+        let health = Arc::new(Health::starting(refresher.all_tried()));
+        let mut server = new_server(&startup);
+        add_listeners(&mut server, &startup, &shared);
+        let readiness = Readiness {
+            health: Arc::clone(&health),
+            shared: Arc::clone(&shared),
+            all_tried: refresher.all_tried(),
+            addresses: startup.listeners.iter().map(|listener| listener.address.clone()).collect(),
+        };
+        let grace_period = startup.server.grace_period;
+        add_admin(&mut server, startup, &shared, &health);
+        add_background(&mut server, "keys", refresher);
+        add_background(&mut server, "names", NameResolver { upstreams });
+        add_background(&mut server, "readiness", readiness);
+        Ok(Self { server, signals: SignalWatch { health, metrics, access_log, grace_period }, shared })
+    }
+
+    /// Adds a service of another kind to the process, as the demonstration does.
+    pub fn add_service(&mut self, service: impl AnyService + 'static) {
+        self.server.add_service(service);
+    }
+
+    /// Runs until the process is asked to stop, and ends it.
+    pub fn run(self) -> ! {
+        let access_log = self.signals.access_log.clone();
+        self.server.run(RunArgs { shutdown_signal: Box::new(self.signals) });
+        if let Some(log) = access_log {
+            let _ = log.close(Duration::from_secs(1));
+        }
+        std::process::exit(0)
+    }
+}
+
+fn new_server(startup: &Startup) -> Server {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let conf = ServerConf {
+        threads: startup.server.threads.unwrap_or(cores),
+        // Tail latency at saturation is better without it, and the cost is the same (docs/benchmarks.md).
+        work_stealing: false,
+        // The last request usually ends it sooner; see `signals`.
+        grace_period_seconds: Some(startup.server.grace_period.as_secs() + 1),
+        graceful_shutdown_timeout_seconds: Some(0),
+        // Tries, not retries; how many there are is for the upstream to say.
+        max_retries: 8,
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    server
+}
+
+fn new_cache(startup: &Startup) -> Result<Arc<ClaimsCache>, StartError> {
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret).map_err(|_| StartError::Randomness)?;
+    Ok(Arc::new(ClaimsCache::new(startup.claims_cache, secret)))
+}
+
+fn start_access_log(startup: &Startup, metrics: &Metrics) -> Result<Option<Arc<AccessLog>>, StartError> {
+    let format = match startup.log.access {
+        AccessFormat::Json => Format::Json,
+        AccessFormat::Text => Format::Text,
+        AccessFormat::Off => return Ok(None),
+    };
+    let destination = match &startup.log.output {
+        LogOutput::Stdout => Destination::Stdout,
+        LogOutput::Stderr => Destination::Stderr,
+        LogOutput::File(path) => Destination::File(path.clone()),
+    };
+    let log = AccessLog::start(destination, format, metrics.access_log_dropped()).map_err(StartError::AccessLog)?;
+    Ok(Some(Arc::new(log)))
+}
+
+/// A slot for each issuer, and what has to be fetched.
+fn key_slots(ruleset: &Ruleset, sources: &[IssuerKeys], metrics: &Metrics) -> (Vec<Arc<KeySlot>>, Vec<RemoteIssuer>) {
+    let mut slots = Vec::with_capacity(sources.len());
+    let mut remotes = Vec::new();
+    for ((id, issuer), keys) in (0..).map(IssuerId).zip(&ruleset.issuers).zip(sources) {
+        let counters = IssuerMetrics::resolve(metrics, &issuer.name);
+        let slot = match &keys.source {
+            KeySource::Fixed(set) => {
+                counters.keys.set(i64::try_from(set.keys().len()).unwrap_or(i64::MAX));
+                counters.skipped_keys.set(i64::try_from(set.skipped().len()).unwrap_or(i64::MAX));
+                Arc::new(KeySlot::fixed(Arc::clone(set)))
+            }
+            // No key, no token: what was not read cannot let anybody in.
+            KeySource::Unread => Arc::new(KeySlot::fixed(Arc::new(KeySet::default()))),
+            KeySource::Remote(remote) => {
+                let rules =
+                    RefreshRules { refresh: remote.refresh, cooldown: remote.cooldown, max_stale: remote.max_stale };
+                let slot = Arc::new(KeySlot::remote(rules, clock::monotonic()));
+                remotes.push(remote_issuer(id, issuer, remote, &slot, metrics, counters));
+                slot
+            }
+        };
+        slots.push(slot);
+    }
+    (slots, remotes)
+}
+
+fn remote_issuer(
+    id: IssuerId,
+    issuer: &Issuer,
+    keys: &crate::config::settings::RemoteKeys,
+    slot: &Arc<KeySlot>,
+    metrics: &Metrics,
+    counters: IssuerMetrics,
+) -> RemoteIssuer {
+    RemoteIssuer {
+        id,
+        name: issuer.name.clone(),
+        keys: keys.clone(),
+        algorithms: issuer.algorithms,
+        slot: Arc::clone(slot),
+        metrics: (FetchMetrics::resolve(metrics, &issuer.name), counters),
+    }
+}
+
+fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>) {
+    for (listener, settings) in (0..).map(ListenerId).zip(&startup.listeners) {
+        let gateway = Gateway { listener, shared: Arc::clone(shared) };
+        let mut proxy = http_proxy(&server.configuration, gateway);
+        let mut options = HttpServerOptions::default();
+        // So that CONNECT reaches the gate, where it is refused, counted and logged like everything else.
+        options.allow_connect_method_proxying = true;
+        proxy.server_options = Some(options);
+        let watched = Watched::new(proxy, Arc::clone(&shared.metrics));
+        let mut service = Service::new(format!("listener {}", settings.name), watched);
+        match &settings.address {
+            Address::Tcp(address) => service.add_tcp(&address.to_string()),
+            Address::Unix(path) => {
+                service.add_uds(&path.to_string_lossy(), Some(fs::Permissions::from_mode(0o660)));
+            }
+        }
+        server.add_service(service);
+    }
+}
+
+fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health: &Arc<Health>) {
+    let settings = Arc::new(startup.admin);
+    let app = |access| AdminApp { shared: Arc::clone(shared), health: Arc::clone(health), access };
+    let mut add = |address: &Address, access| {
+        let mut service = Service::new(format!("admin {address}"), HttpServer::new_app(app(access)));
+        service.threads = Some(1);
+        match address {
+            Address::Tcp(address) => service.add_tcp(&address.to_string()),
+            Address::Unix(path) => {
+                service.add_uds(&path.to_string_lossy(), Some(fs::Permissions::from_mode(0o600)));
+            }
+        }
+        server.add_service(service);
+    };
+    if let Some(address) = &settings.address {
+        add(address, Access::by_address(Arc::clone(&settings)));
+    }
+    if let Some(address) = private_admin_socket().filter(|address| settings.address.as_ref() != Some(address)) {
+        add(&address, Access::by_private_socket(settings));
+    }
+}
+
+/// The socket that every instance with a runtime directory has, for commands on the same host.
+fn private_admin_socket() -> Option<Address> {
+    let directory = std::env::var_os("RUNTIME_DIRECTORY")?;
+    // systemd separates several directories with a colon; the first is the one named in the unit first.
+    let directory = directory.to_str()?.split(':').next().filter(|first| !first.is_empty())?;
+    Some(Address::Unix(Path::new(directory).join("admin.sock")))
+}
+
+fn add_background<B: BackgroundService + Send + Sync + 'static>(server: &mut Server, name: &str, task: B) {
+    let mut service = background_service(name, task);
+    service.threads = Some(1);
+    server.add_service(service);
+}
+
+/// Keeps the addresses of upstreams that are names.
+struct NameResolver {
+    upstreams: Arc<Upstreams>,
+}
+
+#[async_trait]
+impl BackgroundService for NameResolver {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        self.upstreams.resolve_at_start();
+        Arc::clone(&self.upstreams)
+            .keep_resolving(async move {
+                let _ = shutdown.changed().await;
+            })
+            .await;
+    }
+}
+
+/// Says when the process is ready, and feeds the watchdog.
+struct Readiness {
+    health: Arc<Health>,
+    shared: Arc<Shared>,
+    all_tried: AllTried,
+    addresses: Vec<Address>,
+}
+
+#[async_trait]
+impl BackgroundService for Readiness {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        for address in &self.addresses {
+            if tokio::time::timeout(START_PATIENCE, until_it_accepts(address)).await.is_err() {
+                // Pingora's listener ended in a panic of its own; a process without it must not go on.
+                log::error!("nothing accepts connections on {address}");
+                std::process::exit(1);
+            }
+        }
+        self.health.listens();
+        let _ = tokio::time::timeout(ISSUERS_PATIENCE, self.all_tried.clone().wait()).await;
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        let readiness = self.health.readiness(&self.shared.installed.load());
+        log::info!("portcullis {} listens on {}", env!("CARGO_PKG_VERSION"), addresses.join(", "));
+        if !readiness.is_ready() {
+            log::warn!("not ready yet: {}", readiness.described(false).replace('\n', " "));
+        }
+        systemd::ready(&format!("listening on {}", addresses.join(", ")));
+        let Some(interval) = systemd::watchdog_interval() else { return };
+        let Some(address) = self.addresses.first() else { return };
+        loop {
+            tokio::select! {
+                _ = shutdown.changed() => return,
+                () = tokio::time::sleep(interval / 2) => {}
+            }
+            if tokio::time::timeout(interval / 4, until_it_accepts(address)).await.is_ok() {
+                systemd::alive();
+            }
+        }
+    }
+}
+
+async fn until_it_accepts(address: &Address) {
+    loop {
+        let accepted = match address {
+            Address::Tcp(address) => {
+                let mut reachable = *address;
+                if reachable.ip().is_unspecified() {
+                    let loopback: std::net::IpAddr =
+                        if reachable.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+                    reachable.set_ip(loopback);
+                }
+                tokio::net::TcpStream::connect(reachable).await.is_ok()
+            }
+            Address::Unix(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
+        };
+        if accepted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Binds each address once, so that one in use is an error before anything is started.
+fn check_addresses(startup: &Startup) -> Result<(), StartError> {
+    let private = private_admin_socket();
+    let addresses = startup.listeners.iter().map(|listener| &listener.address);
+    for address in addresses.chain(startup.admin.address.as_ref()).chain(private.as_ref()) {
+        let checked = match address {
+            Address::Tcp(address) => TcpListener::bind(address).map(drop),
+            Address::Unix(path) => check_socket_path(path),
+        };
+        checked.map_err(|error| StartError::Bind(address.to_string(), error))?;
+    }
+    Ok(())
+}
+
+/// A socket that nobody listens on any more may be replaced; anything else at its path may not.
+fn check_socket_path(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket is there"))
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let listener = std::os::unix::net::UnixListener::bind(path)?;
+            drop(listener);
+            fs::remove_file(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A state directory that is written in the configuration is made when it is missing, and must be writable.
+fn check_state_directory(startup: &Startup) -> Result<(), StartError> {
+    let Some(path) = &startup.server.state_directory else { return Ok(()) };
+    let usable = || -> io::Result<()> {
+        if !path.is_dir() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        }
+        let probe = path.join(".probe");
+        fs::File::create(&probe)?;
+        fs::remove_file(&probe)
+    };
+    usable().map_err(|error| StartError::StateDirectory(path.clone(), error))
+}

@@ -1,0 +1,122 @@
+//! Signals: what asks the process to stop, and what must not kill it.
+//!
+//! Pingora sleeps through the whole grace period even when nothing is left to do; here the process ends as soon as the
+//! last request has.
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::edge::{access_log::AccessLog, admin::health::Health, clock, metrics::Metrics, systemd};
+
+/// How often it is looked whether the last request has ended.
+const LOOK: Duration = Duration::from_millis(20);
+/// For so long nothing must be in flight before the process ends: a connection that was just accepted has this time to
+/// show its request.
+const QUIET: Duration = Duration::from_millis(200);
+/// Longest time for the access log to be written out at the end.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Watches for signals, and ends the process once it was asked to and nothing is left to do.
+#[derive(Debug)]
+pub struct SignalWatch {
+    /// Told that the process is about to stop.
+    pub health: Arc<Health>,
+    /// Says how many requests are in flight.
+    pub metrics: Arc<Metrics>,
+    /// Written out before the end.
+    pub access_log: Option<Arc<AccessLog>>,
+    /// Longest time until the end.
+    pub grace_period: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for SignalWatch {
+    async fn recv(&self) -> ShutdownSignal {
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut quit), Ok(mut hang_up), Ok(mut user1), Ok(mut user2)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::quit()),
+            signal(SignalKind::hangup()),
+            signal(SignalKind::user_defined1()),
+            signal(SignalKind::user_defined2()),
+        ) else {
+            log::error!("signals cannot be watched");
+            return ShutdownSignal::FastShutdown;
+        };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = quit.recv() => break,
+                _ = hang_up.recv() => {
+                    log::warn!("SIGHUP: this version does not reload its configuration; restart it to apply changes");
+                }
+                _ = user1.recv() => log::debug!("SIGUSR1 is ignored"),
+                _ = user2.recv() => log::debug!("SIGUSR2 is ignored"),
+            }
+        }
+        self.begin_to_stop();
+        tokio::spawn(end_at_once_when_asked_again(terminate, interrupt));
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+impl SignalWatch {
+    fn begin_to_stop(&self) {
+        log::info!("stopping: requests in flight are finished, for at most {} s", self.grace_period.as_secs());
+        self.health.drains();
+        systemd::stopping("stopping");
+        let metrics = Arc::clone(&self.metrics);
+        let access_log = self.access_log.clone();
+        let deadline = clock::monotonic() + self.grace_period;
+        // A thread of its own: the runtimes are about to go away.
+        let spawned = thread::Builder::new().name("drain".to_owned()).spawn(move || {
+            wait_until_quiet(&metrics, deadline);
+            end(access_log.as_deref(), metrics.requests_in_flight());
+        });
+        if let Err(error) = spawned {
+            log::error!("the end of the last request cannot be watched: {error}");
+        }
+    }
+}
+
+fn wait_until_quiet(metrics: &Metrics, deadline: Instant) {
+    let mut quiet_since = clock::monotonic();
+    loop {
+        let now = clock::monotonic();
+        if metrics.requests_in_flight() > 0 {
+            quiet_since = now;
+        }
+        if now >= deadline || now.saturating_duration_since(quiet_since) >= QUIET {
+            return;
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// Ends the process: with success when every request was finished.
+fn end(access_log: Option<&AccessLog>, in_flight: i64) -> ! {
+    if access_log.is_some_and(|log| !log.close(LOG_PATIENCE)) {
+        log::warn!("the access log could not be written out in time");
+    }
+    if in_flight > 0 {
+        log::warn!("the grace period is over; {in_flight} requests were cut");
+    }
+    log::info!("stopped");
+    std::process::exit(0)
+}
+
+async fn end_at_once_when_asked_again(mut terminate: Signal, mut interrupt: Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    log::warn!("asked again to stop: ending at once");
+    std::process::exit(1)
+}

@@ -1,0 +1,128 @@
+//! Peers as Pingora connects to them: made once for every address, copied for each request. It is only ever given
+//! addresses, never a name, because Pingora would look that up on the spot and panic when it cannot.
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use pingora_core::protocols::TcpKeepalive;
+use pingora_core::upstreams::peer::HttpPeer;
+
+use crate::config::settings::{Upstream, UpstreamTimeouts};
+
+/// When TCP asks whether the other side is still there: it finds out within a minute and a half about a machine that is
+/// gone without a word, also on connections that may be silent for longer than any timeout of ours.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: usize = 3;
+
+/// What all peers of one upstream have in common.
+#[derive(Debug)]
+pub(super) struct PeerForm {
+    timeouts: UpstreamTimeouts,
+    /// Keeps the connections of one upstream from requests of another that has a server at the same address. Made of the
+    /// name, so that connections outlive the exchange of a configuration.
+    group_key: u64,
+}
+
+impl PeerForm {
+    pub(super) fn new(settings: &Upstream) -> Self {
+        let mut hasher = DefaultHasher::new();
+        settings.name.hash(&mut hasher);
+        Self { timeouts: settings.timeouts, group_key: hasher.finish() }
+    }
+
+    /// A server at a TCP address.
+    pub(super) fn at_address(&self, address: SocketAddr) -> HttpPeer {
+        self.complete(HttpPeer::new(address, false, String::new()))
+    }
+
+    /// A server at a unix socket; nothing when no socket can have that path.
+    pub(super) fn at_path(&self, path: &Path) -> Option<HttpPeer> {
+        let peer = HttpPeer::new_uds(path.to_str()?, false, String::new()).ok()?;
+        // The empty path makes a socket without a name, at which Pingora panics later.
+        peer._address.as_unix()?.as_pathname()?;
+        Some(self.complete(peer))
+    }
+
+    /// Pingora sets no timeout by itself.
+    fn complete(&self, mut peer: HttpPeer) -> HttpPeer {
+        peer.group_key = self.group_key;
+        let options = &mut peer.options;
+        options.connection_timeout = Some(self.timeouts.connect);
+        options.total_connection_timeout = Some(self.timeouts.connect);
+        options.read_timeout = Some(self.timeouts.read);
+        options.write_timeout = Some(self.timeouts.write);
+        options.idle_timeout = Some(self.timeouts.pool_idle);
+        options.tcp_keepalive = Some(TcpKeepalive {
+            idle: KEEPALIVE_IDLE,
+            interval: KEEPALIVE_INTERVAL,
+            count: KEEPALIVE_PROBES,
+            // The system's own.
+            #[cfg(target_os = "linux")]
+            user_timeout: Duration::ZERO,
+        });
+        peer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PeerForm;
+    use crate::config::settings::{Balance, Upstream, UpstreamTimeouts};
+    use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer as _};
+    use std::path::Path;
+    use std::time::Duration;
+
+    fn form(name: &str) -> PeerForm {
+        PeerForm::new(&Upstream {
+            name: name.into(),
+            servers: Vec::new(),
+            balance: Balance::RoundRobin,
+            timeouts: UpstreamTimeouts {
+                connect: Duration::from_secs(2),
+                read: Duration::from_secs(3),
+                write: Duration::from_secs(4),
+                pool_idle: Duration::from_secs(5),
+            },
+            retries: 0,
+        })
+    }
+
+    fn check(peer: &HttpPeer) {
+        let options = &peer.options;
+        let timeouts = [
+            options.connection_timeout,
+            options.total_connection_timeout,
+            options.read_timeout,
+            options.write_timeout,
+            options.idle_timeout,
+        ];
+        assert_eq!(timeouts, [2, 2, 3, 4, 5].map(|seconds| Some(Duration::from_secs(seconds))));
+        assert_eq!(options.http_upstream_request_policy, HttpUpstreamRequestPolicy::standard());
+        assert!(options.tcp_keepalive.is_some());
+        assert!(!peer.is_tls());
+    }
+
+    #[test]
+    fn every_peer_has_every_timeout() {
+        check(&form("orders").at_address("192.0.2.1:80".parse().unwrap()));
+        check(&form("orders").at_address("[2001:db8::1]:80".parse().unwrap()));
+        check(&form("orders").at_path(Path::new("/run/orders.sock")).unwrap());
+    }
+
+    #[test]
+    fn connections_are_shared_within_an_upstream_and_never_between_two() {
+        let address = "192.0.2.1:80".parse().unwrap();
+        let of = |name| form(name).at_address(address).reuse_hash();
+        assert_eq!(of("orders"), of("orders"));
+        assert_ne!(of("orders"), of("invoices"));
+    }
+
+    #[test]
+    fn a_path_that_no_socket_can_have_makes_no_peer() {
+        for path in [String::new(), format!("/{}", "a".repeat(108)), "/run/\0orders".to_owned()] {
+            assert!(form("orders").at_path(Path::new(&path)).is_none(), "{path:?}");
+        }
+    }
+}

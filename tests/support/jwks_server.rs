@@ -1,0 +1,150 @@
+//! An issuer's key set over loopback HTTP, whose answer a test changes while portcullis runs. It counts what it is asked.
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value;
+
+use super::{
+    keys::key_set,
+    server::Server,
+    waiting::{Gate, PATIENCE},
+    wire::{Head, Wire},
+};
+
+/// What the next requests get.
+#[derive(Clone)]
+pub(crate) struct KeySetAnswer {
+    /// Status code.
+    pub(crate) status: u16,
+    /// Header lines besides `Content-Length`.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Body.
+    pub(crate) body: Vec<u8>,
+    /// Waited for before the answer.
+    pub(crate) gate: Option<Gate>,
+}
+
+impl KeySetAnswer {
+    /// 200 and a key set.
+    pub(crate) fn keys(keys: &[Value]) -> Self {
+        let headers = vec![("Content-Type".to_owned(), "application/jwk-set+json".to_owned())];
+        Self { status: 200, headers, body: key_set(keys), gate: None }
+    }
+
+    /// A status and nothing else.
+    pub(crate) fn status(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new(), gate: None }
+    }
+
+    /// With a header line.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With these bytes as the body.
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Only once the gate is open.
+    pub(crate) fn after(mut self, gate: &Gate) -> Self {
+        self.gate = Some(gate.clone());
+        self
+    }
+}
+
+/// The server.
+pub(crate) struct JwksServer {
+    server: Server,
+    record: Arc<Record>,
+}
+
+struct Record {
+    state: Mutex<(KeySetAnswer, Vec<Head>)>,
+    changed: Condvar,
+}
+
+impl Record {
+    fn locked(&self) -> MutexGuard<'_, (KeySetAnswer, Vec<Head>)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl JwksServer {
+    /// Serves these keys.
+    pub(crate) fn start(keys: &[Value]) -> Self {
+        let record =
+            Arc::new(Record { state: Mutex::new((KeySetAnswer::keys(keys), Vec::new())), changed: Condvar::new() });
+        let handled = record.clone();
+        let server = Server::on_tcp(move |wire| {
+            let _ = serve(wire, &handled);
+        });
+        Self { server, record }
+    }
+
+    /// The URL of the key set.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/jwks.json", self.server.address())
+    }
+
+    /// Answers so from now on.
+    pub(crate) fn set(&self, answer: KeySetAnswer) {
+        self.record.locked().0 = answer;
+    }
+
+    /// How often it was asked.
+    pub(crate) fn fetches(&self) -> usize {
+        self.record.locked().1.len()
+    }
+
+    /// The heads of what it was asked.
+    pub(crate) fn requests(&self) -> Vec<Head> {
+        self.record.locked().1.clone()
+    }
+
+    /// Waits until it was asked so often; fails the test when it is not.
+    pub(crate) fn wait_for(&self, fetches: usize) {
+        let state = self.record.locked();
+        let waited = self.record.changed.wait_timeout_while(state, PATIENCE, |state| state.1.len() < fetches);
+        assert!(!waited.unwrap_or_else(PoisonError::into_inner).1.timed_out(), "fewer than {fetches} fetches");
+    }
+}
+
+fn serve(mut wire: Wire, record: &Record) -> io::Result<()> {
+    while let Some(raw) = wire.read_head()? {
+        let answer = {
+            let mut state = record.locked();
+            state.1.push(Head::parse(raw));
+            record.changed.notify_all();
+            state.0.clone()
+        };
+        if let Some(gate) = answer.gate {
+            gate.wait(PATIENCE);
+        }
+        let mut head = format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
+        for (name, value) in &answer.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        wire.send(head.as_bytes())?;
+        wire.send(&answer.body)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_answer_changes_live_and_every_fetch_is_counted() {
+    use super::{client::Client, keys::SigningKey};
+    let server = JwksServer::start(&[SigningKey::p256("a").jwk()]);
+    let mut client = Client::connect(server.server.address());
+    assert_eq!(client.get("/jwks.json", &[]).json()["keys"][0]["kid"], "a");
+    server.set(KeySetAnswer::status(500).header("Retry-After", "1"));
+    assert_eq!(client.get("/jwks.json", &[]).status, 500);
+    server.wait_for(2);
+    assert_eq!(server.fetches(), 2);
+}

@@ -1,0 +1,23 @@
+//! Programs that some tests talk to. A run without them says so, loudly, or fails where `PORTCULLIS_REQUIRE_PEERS=1` asks for them.
+use std::{env, path::PathBuf};
+
+/// Where a program is; `None`, said on standard error, when it is missing and not demanded.
+pub(crate) fn require_program(name: &str, test: &str) -> Option<PathBuf> {
+    let found = env::split_paths(&env::var_os("PATH").unwrap_or_default())
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        let demanded = env::var("PORTCULLIS_REQUIRE_PEERS").is_ok_and(|value| value == "1");
+        assert!(!demanded, "{test} needs {name}, and PORTCULLIS_REQUIRE_PEERS=1 forbids to go without");
+        eprintln!("\n!!! {test}: {name} is not on this machine, the test is NOT run !!!\n");
+    }
+    found
+}
+
+#[test]
+fn a_program_is_found_on_the_path_or_reported_missing() {
+    assert!(require_program("sh", "here").is_some());
+    if env::var_os("PORTCULLIS_REQUIRE_PEERS").is_none() {
+        assert!(require_program("no-such-program-anywhere", "here").is_none());
+    }
+}
