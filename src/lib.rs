@@ -1,4 +1,5 @@
 //! portcullis: the passport is checked once, at the entrance.
+pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod gate;

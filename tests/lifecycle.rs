@@ -270,13 +270,3 @@ fn wrong_usage_is_exit_code_2() {
     let account = gateway::run(&["--version"]);
     assert_eq!((account.code(), account.stdout.contains(env!("CARGO_PKG_VERSION"))), (Some(0), true));
 }
-
-#[test]
-fn a_silent_client_is_closed_after_the_header_timeout() {
-    let house = House::start("limits: {header_timeout: 1s}", ROUTES);
-    let mut wire = Wire::connect(house.gateway.address()).unwrap();
-    wire.send(b"GET /public HTTP/1.1\r\nHost: api.test\r\nX-Never").unwrap();
-    let rest = wire.read_to_end().expect("the connection is still open");
-    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
-    assert!(house.upstream.take().is_empty());
-}

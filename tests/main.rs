@@ -11,6 +11,8 @@
 
 mod architecture;
 mod corpora;
+mod decisions;
+mod documentation;
 mod identity_provider;
 mod lifecycle;
 mod paths_and_hosts;

@@ -233,22 +233,6 @@ fn a_method_that_a_route_does_not_take_is_answered_with_those_it_takes() {
 }
 
 #[test]
-fn a_head_that_cannot_be_parsed_gets_a_bare_400_and_is_counted_and_logged() {
-    let house = House::start("", ROUTES);
-    for bytes in
-        ["GET /public\r\n\r\n", "\0\0\0\r\n\r\n", "GET /public HTTP/1.1\r\nHost: api.test\r\nbad name: x\r\n\r\n"]
-    {
-        let response = exchange(house.gateway.address(), bytes).unwrap_or_else(|error| panic!("{bytes:?}: {error}"));
-        assert_eq!(response.status, 400, "{bytes:?}");
-    }
-    assert!(house.upstream.take().is_empty());
-    let line =
-        house.gateway.log_line(|line| reason_in(line) == Some("request_malformed")).expect("a line in the access log");
-    assert_eq!((&line["status"], &line["route"]), (&json!(400), &json!("-")), "{line}");
-    check_counted(&house.gateway, "portcullis_http_requests_total", &[("route", "-"), ("code", "400")]);
-}
-
-#[test]
 fn a_body_over_the_limit_is_refused_announced_or_not() {
     let house = House::start("limits: {body_bytes: 1KiB}", ROUTES);
     let mut client = house.gateway.connect();

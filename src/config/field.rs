@@ -97,6 +97,16 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The text in force, if this is a single value. Not for output when [`Field::is_from_variable`].
+    pub fn text(&self) -> &'a str {
+        self.node.scalar().map_or("", Scalar::text)
+    }
+
+    /// Whether the value holds that of a variable, which no message shows.
+    pub fn is_from_variable(&self) -> bool {
+        self.node.scalar().is_some_and(Scalar::is_from_variable)
+    }
+
     /// The error that something else is expected here.
     pub fn mismatch(&self, expected: &str) -> ConfigError {
         let or_none = if self.may_be_off { " or `none`" } else { "" };
@@ -176,7 +186,7 @@ impl<'a> Field<'a> {
 
     /// One of several words. `none`, `off` and `false` mean the same where one of them is among the choices, and so do
     /// `on` and `true`.
-    pub fn choice<T: Copy>(&self, choices: &[(&str, T)], problems: &mut Problems) -> Option<T> {
+    pub fn choice<T: Clone>(&self, choices: &[(&str, T)], problems: &mut Problems) -> Option<T> {
         let text = self.node.scalar().filter(|scalar| scalar.kind() != ScalarKind::Null).map(Scalar::text);
         let means = |word: &str, text: &str| {
             word == text
@@ -184,7 +194,7 @@ impl<'a> Field<'a> {
                 || ON_WORDS.contains(&word) && is_word(text, &ON_WORDS)
         };
         if let Some((_, value)) = text.and_then(|text| choices.iter().find(|(word, _)| means(word, text))) {
-            return Some(*value);
+            return Some(value.clone());
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         let problem = self.mismatch(&one_of(&words));

@@ -3,8 +3,7 @@
 //! `Startup` is fixed while the process runs; `Live` can be replaced as a whole.
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use zeroize::Zeroizing;
-
+use crate::config::secret::Secret;
 use crate::gate::{decide::Ruleset, keys::KeySet};
 
 /// A whole configuration.
@@ -84,27 +83,6 @@ pub struct Admin {
     pub read_token: Option<Secret>,
     /// Accepted `Host` values besides loopback names and the address itself, in lower case without port.
     pub allowed_hosts: Vec<Box<str>>,
-}
-
-/// Bytes that never show: not in `Debug`, and wiped when dropped.
-pub struct Secret(Zeroizing<Vec<u8>>);
-
-impl Secret {
-    /// Takes the bytes.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Secret")
-    }
 }
 
 /// The process itself.

@@ -18,6 +18,7 @@ use crate::{
     config::settings::ClientTimeouts,
     edge::{
         clock,
+        connection::Connection,
         exchange::{Attempt, Exchange},
         forwarding::{self, Origin},
         installed::Installed,
@@ -91,7 +92,11 @@ impl Gateway {
             listener: self.listener,
             version: header.version,
             method: header.method.as_str(),
-            authority: header.uri.authority().map(|authority| authority.as_str()),
+            authority: header
+                .uri
+                .authority()
+                .map(|authority| authority.as_str())
+                .or_else(|| absolute_authority(header)),
             path: header.uri.path(),
             query: header.uri.query(),
             headers: &header.headers,
@@ -139,6 +144,11 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        if Connection::has_irregular_line(session) {
+            let refusal = Refusal::new(Rejection::RequestMalformed).because("a request line that is not well-formed");
+            self.refuse(session, exchange, refusal).await?;
+            return Ok(true);
+        }
         let mut judgement = self.decide(session, exchange).await;
         let decision = std::mem::replace(&mut judgement.decision, Decision::Pass(None));
         match decision {
@@ -260,12 +270,27 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let retries = exchange.attempt.as_ref().map_or(0, |attempt| {
-            let allowed = exchange.installed.upstreams.retries(attempt.upstream);
-            (allowed + 1).saturating_sub(attempt.tried.len())
-        });
         // Nothing was sent yet, so any method may be tried again, unless part of its body is gone.
-        error.set_retry(retries > 0 && !session.as_ref().retry_buffer_truncated());
+        error.set_retry(may_try_again(exchange) && !session.as_ref().retry_buffer_truncated());
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        // The upstream may have closed a connection just as it was used again; whether it saw the request is not known,
+        // so only what may be repeated is (RFC 9110 §9.2.2).
+        let repeatable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        if repeatable && may_try_again(exchange) {
+            error.retry.decide_reuse(reused);
+        } else {
+            error.set_retry(false);
+        }
         error
     }
 
@@ -290,12 +315,20 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         self.shared.reporter.report(session, error, exchange, client_address(session));
+        Connection::expect_request(session);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
         // The access log tells it, once and without the client's text.
         true
     }
+}
+
+/// The authority of a target in absolute form (RFC 9112 §3.2.2), which Pingora keeps in the raw target only.
+fn absolute_authority(header: &RequestHeader) -> Option<&str> {
+    let target = std::str::from_utf8(header.raw_path()).ok().filter(|target| !target.starts_with('/'))?;
+    let (_, rest) = target.split_once("://")?;
+    rest.split(['/', '?', '#']).next()
 }
 
 /// Where a request that may pass is to go, and how long the head of the response may take.
@@ -306,6 +339,14 @@ fn destination(exchange: &Exchange) -> Result<(UpstreamId, Option<Duration>)> {
         Some((Action::Forward(upstream), timeout)) => Ok((*upstream, timeout)),
         Some((Action::Respond { .. }, _)) | None => Err(Error::new(ErrorType::InternalError)),
     }
+}
+
+/// Whether the upstream allows another attempt after those that were made.
+fn may_try_again(exchange: &Exchange) -> bool {
+    exchange
+        .attempt
+        .as_ref()
+        .is_some_and(|attempt| attempt.tried.len() <= exchange.installed.upstreams.retries(attempt.upstream))
 }
 
 fn client_address(session: &Session) -> Option<std::net::IpAddr> {

@@ -2,24 +2,14 @@
 //! names them all.
 //!
 //! Whatever can fail is tried before anything is started, so that a process never half-starts.
-use std::{
-    fmt, fs, io,
-    net::TcpListener,
-    os::unix::{
-        fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
-        net::UnixStream,
-    },
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::apps::http_app::HttpServer;
 use pingora_core::{
     apps::HttpServerOptions,
-    server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    server::{ListenFds, RunArgs, Server, ShutdownWatch, configuration::ServerConf},
     services::{
         Service as AnyService,
         background::{BackgroundService, background_service},
@@ -31,17 +21,19 @@ use pingora_proxy::http_proxy;
 use crate::{
     config::settings::{AccessFormat, Address, Config, IssuerKeys, KeySource, LogOutput, Startup},
     edge::{
-        access_log::{AccessLog, AccessLogError, Destination, Format},
+        access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health},
         clock,
+        connection::Watched,
         installed::{Installed, Parts},
-        key_refresher::{AllTried, KeyRefresher, KeyWaiters, RemoteIssuer},
-        metrics::{FetchMetrics, IssuerMetrics, Metrics, MetricsError},
+        key_refresher::{KeyRefresher, KeyWaiters, RemoteIssuer},
+        metrics::{FetchMetrics, IssuerMetrics, Metrics},
+        preconditions::{StartError, check_addresses, check_state_directory, private_admin_socket},
         proxy::{Gateway, Shared},
+        readiness::Readiness,
         report::Reporter,
         signals::SignalWatch,
-        systemd,
-        upstream::{UpstreamError, Upstreams},
+        upstream::Upstreams,
     },
     gate::{
         decide::Ruleset,
@@ -51,45 +43,6 @@ use crate::{
     },
     state::{claims_cache::ClaimsCache, gatekeeper::Gatekeeper, key_slot::KeySlot, refresh::RefreshRules},
 };
-
-/// Longest wait for the listeners to accept connections.
-const START_PATIENCE: Duration = Duration::from_secs(10);
-/// Longest wait for issuers to be tried before the process says that it is ready to be asked.
-const ISSUERS_PATIENCE: Duration = Duration::from_secs(20);
-
-/// Why a process cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// A socket cannot be bound.
-    Bind(String, io::Error),
-    /// The state directory cannot be made or written.
-    StateDirectory(PathBuf, io::Error),
-    /// The access log cannot be opened.
-    AccessLog(AccessLogError),
-    /// The metrics cannot be set up.
-    Metrics(MetricsError),
-    /// The system gives no random bytes.
-    Randomness,
-    /// An upstream cannot be made ready.
-    Upstream(UpstreamError),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(address, error) => write!(formatter, "cannot listen on {address}: {error}"),
-            Self::StateDirectory(path, error) => {
-                write!(formatter, "the state directory {} cannot be used: {error}", path.display())
-            }
-            Self::AccessLog(error) => write!(formatter, "{error}"),
-            Self::Metrics(error) => write!(formatter, "{error}"),
-            Self::Randomness => formatter.write_str("the system gives no random bytes"),
-            Self::Upstream(error) => write!(formatter, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// A process that is ready to run.
 pub struct Assembly {
@@ -264,7 +217,8 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>) {
         // So that CONNECT reaches the gate, where it is refused, counted and logged like everything else.
         options.allow_connect_method_proxying = true;
         proxy.server_options = Some(options);
-        let mut service = Service::new(format!("listener {}", settings.name), proxy);
+        let watched = Watched::new(proxy, Arc::clone(&shared.metrics));
+        let mut service = Service::new(format!("listener {}", settings.name), watched);
         match &settings.address {
             Address::Tcp(address) => service.add_tcp(&address.to_string()),
             Address::Unix(path) => {
@@ -287,7 +241,7 @@ fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health
                 service.add_uds(&path.to_string_lossy(), Some(fs::Permissions::from_mode(0o600)));
             }
         }
-        server.add_service(service);
+        server.add_service(UntilTheEnd(service));
     };
     if let Some(address) = &settings.address {
         add(address, Access::by_address(Arc::clone(&settings)));
@@ -297,18 +251,34 @@ fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health
     }
 }
 
-/// The socket that every instance with a runtime directory has, for commands on the same host.
-fn private_admin_socket() -> Option<Address> {
-    let directory = std::env::var_os("RUNTIME_DIRECTORY")?;
-    // systemd separates several directories with a colon; the first is the one named in the unit first.
-    let directory = directory.to_str()?.split(':').next().filter(|first| !first.is_empty())?;
-    Some(Address::Unix(Path::new(directory).join("admin.sock")))
-}
-
 fn add_background<B: BackgroundService + Send + Sync + 'static>(server: &mut Server, name: &str, task: B) {
     let mut service = background_service(name, task);
     service.threads = Some(1);
     server.add_service(service);
+}
+
+/// A service that goes on while the process drains, so that whoever asks for readiness is told 503 instead of nothing.
+struct UntilTheEnd<S>(S);
+
+#[async_trait]
+impl<S: AnyService> AnyService for UntilTheEnd<S> {
+    async fn start_service(&mut self, sockets: Option<ListenFds>, _: ShutdownWatch, accepting: usize) {
+        // The sender stays alive and silent for as long as the service runs.
+        let (_silent, never) = tokio::sync::watch::channel(false);
+        self.0.start_service(sockets, never, accepting).await;
+    }
+
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn threads(&self) -> Option<usize> {
+        self.0.threads()
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        self.0.listen_addresses()
+    }
 }
 
 /// Keeps the addresses of upstreams that are names.
@@ -326,111 +296,4 @@ impl BackgroundService for NameResolver {
             })
             .await;
     }
-}
-
-/// Says when the process is ready, and feeds the watchdog.
-struct Readiness {
-    health: Arc<Health>,
-    shared: Arc<Shared>,
-    all_tried: AllTried,
-    addresses: Vec<Address>,
-}
-
-#[async_trait]
-impl BackgroundService for Readiness {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        for address in &self.addresses {
-            if tokio::time::timeout(START_PATIENCE, until_it_accepts(address)).await.is_err() {
-                // Pingora's listener ended in a panic of its own; a process without it must not go on.
-                log::error!("nothing accepts connections on {address}");
-                std::process::exit(1);
-            }
-        }
-        self.health.listens();
-        let _ = tokio::time::timeout(ISSUERS_PATIENCE, self.all_tried.clone().wait()).await;
-        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
-        let readiness = self.health.readiness(&self.shared.installed.load());
-        log::info!("portcullis {} listens on {}", env!("CARGO_PKG_VERSION"), addresses.join(", "));
-        if !readiness.is_ready() {
-            log::warn!("not ready yet: {}", readiness.described(false).replace('\n', " "));
-        }
-        systemd::ready(&format!("listening on {}", addresses.join(", ")));
-        let Some(interval) = systemd::watchdog_interval() else { return };
-        let Some(address) = self.addresses.first() else { return };
-        loop {
-            tokio::select! {
-                _ = shutdown.changed() => return,
-                () = tokio::time::sleep(interval / 2) => {}
-            }
-            if tokio::time::timeout(interval / 4, until_it_accepts(address)).await.is_ok() {
-                systemd::alive();
-            }
-        }
-    }
-}
-
-async fn until_it_accepts(address: &Address) {
-    loop {
-        let accepted = match address {
-            Address::Tcp(address) => {
-                let mut reachable = *address;
-                if reachable.ip().is_unspecified() {
-                    let loopback: std::net::IpAddr =
-                        if reachable.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
-                    reachable.set_ip(loopback);
-                }
-                tokio::net::TcpStream::connect(reachable).await.is_ok()
-            }
-            Address::Unix(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
-        };
-        if accepted {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Binds each address once, so that one in use is an error before anything is started.
-fn check_addresses(startup: &Startup) -> Result<(), StartError> {
-    let private = private_admin_socket();
-    let addresses = startup.listeners.iter().map(|listener| &listener.address);
-    for address in addresses.chain(startup.admin.address.as_ref()).chain(private.as_ref()) {
-        let checked = match address {
-            Address::Tcp(address) => TcpListener::bind(address).map(drop),
-            Address::Unix(path) => check_socket_path(path),
-        };
-        checked.map_err(|error| StartError::Bind(address.to_string(), error))?;
-    }
-    Ok(())
-}
-
-/// A socket that nobody listens on any more may be replaced; anything else at its path may not.
-fn check_socket_path(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket is there"))
-        }
-        Ok(_) if UnixStream::connect(path).is_ok() => Err(io::ErrorKind::AddrInUse.into()),
-        Ok(_) => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let listener = std::os::unix::net::UnixListener::bind(path)?;
-            drop(listener);
-            fs::remove_file(path)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// A state directory that is written in the configuration is made when it is missing, and must be writable.
-fn check_state_directory(startup: &Startup) -> Result<(), StartError> {
-    let Some(path) = &startup.server.state_directory else { return Ok(()) };
-    let usable = || -> io::Result<()> {
-        if !path.is_dir() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        }
-        let probe = path.join(".probe");
-        fs::File::create(&probe)?;
-        fs::remove_file(&probe)
-    };
-    usable().map_err(|error| StartError::StateDirectory(path.clone(), error))
 }

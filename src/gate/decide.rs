@@ -61,6 +61,8 @@ pub struct Admission<'c, 'r> {
     pub route_id: RouteId,
     /// The path that was judged.
     pub path: RequestPath<'r>,
+    /// Length of the body, where it is declared.
+    pub declared_length: Option<u64>,
 }
 
 impl Ruleset {
@@ -71,7 +73,20 @@ impl Ruleset {
     pub fn admit<'c, 'r>(&'c self, request: &Request<'r>) -> Result<Admission<'c, 'r>, Refusal> {
         let shape = request.shape(&self.limits, &self.firewall)?;
         let (route_id, route) = self.routes.find(request.listener, &shape.host, &shape.path, request.method)?;
-        Ok(Admission { route, route_id, path: shape.path })
+        Ok(Admission { route, route_id, path: shape.path, declared_length: shape.declared_length })
+    }
+
+    /// Judges what an admitted request says of its body.
+    ///
+    /// # Errors
+    /// [`Rejection::BodyTooLarge`]
+    pub fn check_body(&self, admission: &Admission<'_, '_>) -> Result<(), Refusal> {
+        match (self.limits.body_bytes, admission.declared_length) {
+            (Some(limit), Some(length)) if length > limit => {
+                Err(Refusal::new(Rejection::BodyTooLarge).because(format!("{length} bytes, at most {limit}")))
+            }
+            (_, _) => Ok(()),
+        }
     }
 
     /// The one token of a request to `route`; nothing when it needs none.

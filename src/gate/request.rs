@@ -57,6 +57,8 @@ pub struct Shape<'r> {
     pub host: Host<'r>,
     /// The path that is judged and forwarded.
     pub path: RequestPath<'r>,
+    /// Length of the body, where it is declared.
+    pub declared_length: Option<u64>,
 }
 
 impl<'r> Request<'r> {
@@ -65,7 +67,7 @@ impl<'r> Request<'r> {
     /// # Errors
     /// In this order: [`Rejection::UriTooLong`], [`Rejection::HeaderTooLarge`], [`Rejection::RequestMalformed`] for
     /// method, framing, host and target, [`Rejection::MethodNotAllowed`] for TRACE and CONNECT,
-    /// [`Rejection::PathAmbiguous`] for a broken escape, [`Rejection::HeaderForbidden`], [`Rejection::BodyTooLarge`].
+    /// [`Rejection::PathAmbiguous`] for a broken escape, [`Rejection::HeaderForbidden`].
     pub fn shape(&self, limits: &RequestLimits, firewall: &HeaderFirewall) -> Result<Shape<'r>, Refusal> {
         self.check_sizes(limits)?;
         self.check_method()?;
@@ -73,12 +75,7 @@ impl<'r> Request<'r> {
         let host = self.host()?;
         let path = self.path()?;
         self.check_nominations(firewall)?;
-        if let (Some(limit), Some(length)) = (limits.body_bytes, declared_length)
-            && length > limit
-        {
-            return Err(Refusal::new(Rejection::BodyTooLarge).because(format!("{length} bytes, at most {limit}")));
-        }
-        Ok(Shape { host, path })
+        Ok(Shape { host, path, declared_length })
     }
 
     fn check_sizes(&self, limits: &RequestLimits) -> Result<(), Refusal> {

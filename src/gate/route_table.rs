@@ -76,6 +76,15 @@ struct Looseness {
     slash: bool,
 }
 
+impl Looseness {
+    const ALL: [Self; 4] = [
+        Self { case: false, slash: false },
+        Self { case: false, slash: true },
+        Self { case: true, slash: false },
+        Self { case: true, slash: true },
+    ];
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
     One(EntryId),
@@ -139,7 +148,7 @@ impl RouteTable {
         let hosts = self.listeners.get(usize::from(listener.0)).ok_or(Rejection::RouteNotFound)?;
         let plain = Looseness { case: false, slash: false };
         let Some(Slot::One(found)) = hosts.find(host.name(), path.as_str().as_bytes(), plain) else {
-            return Err(Rejection::RouteNotFound.into());
+            return Err(self.no_route(hosts, host.name(), path.as_str()));
         };
         let entry = self.entries.get(found.0).ok_or(Rejection::Internal)?;
         let (id, route) = self.by_method(entry, method)?;
@@ -147,6 +156,25 @@ impl RouteTable {
             check_readings(hosts, host.name(), path.as_str(), route, found)?;
         }
         if route.takes(method) { Ok((id, route)) } else { Err(self.method_not_allowed(entry)) }
+    }
+
+    /// Why no route was found: there is none, or only another reading of the path finds one.
+    fn no_route(&self, hosts: &HostTable, host: &str, path: &str) -> Refusal {
+        let Ok(readings) = readings::readings(path, EncodedSlash::MayDecode) else { return unreadable() };
+        let allows = |route: &Route, looseness: Looseness| loosenesses(route).any(|allowed| allowed == looseness);
+        let finds = |reading: &[u8], looseness: Looseness| match hosts.find(host, reading, looseness) {
+            None => false,
+            Some(Slot::Several) => true,
+            Some(Slot::One(entry)) => self.entries.get(entry.0).is_some_and(|entry| {
+                entry.routes.iter().filter_map(|id| self.route(*id)).any(|route| allows(route, looseness))
+            }),
+        };
+        match readings.iter().find(|reading| Looseness::ALL.iter().any(|looseness| finds(reading, *looseness))) {
+            Some(reading) => {
+                ambiguous(format!("no route; read as {} there is one", quoted(&String::from_utf8_lossy(reading))))
+            }
+            None => Rejection::RouteNotFound.into(),
+        }
     }
 
     /// Whether no reading of the path, and no comparison of it, can differ from the plain one: the usual case.
@@ -201,7 +229,6 @@ fn check_readings(hosts: &HostTable, host: &str, path: &str, route: &Route, foun
     let agrees = |reading: &[u8]| {
         loosenesses(route).all(|looseness| hosts.find(host, reading, looseness) == Some(Slot::One(found)))
     };
-    let ambiguous = |detail: String| Refusal::new(Rejection::PathAmbiguous).because(detail);
     if readings::is_plain(path) {
         return if agrees(path.as_bytes()) {
             Ok(())
@@ -209,8 +236,8 @@ fn check_readings(hosts: &HostTable, host: &str, path: &str, route: &Route, foun
             Err(ambiguous("case or a final slash decides which route it is".to_owned()))
         };
     }
-    let readings = readings::readings(path, route.readings.encoded_slash)
-        .map_err(|readings::Unreadable| ambiguous("it climbs above the root, or has too many readings".to_owned()))?;
+    let readings =
+        readings::readings(path, route.readings.encoded_slash).map_err(|readings::Unreadable| unreadable())?;
     match readings.iter().find(|reading| !agrees(reading)) {
         Some(other) => Err(ambiguous(format!("it also reads as {}", quoted(&String::from_utf8_lossy(other))))),
         None => check_rewrite(path, route),
@@ -237,10 +264,15 @@ fn check_rewrite(path: &str, route: &Route) -> Result<(), Refusal> {
 fn loosenesses(route: &Route) -> impl Iterator<Item = Looseness> {
     let case = route.readings.case == Folding::Fold;
     let slash = route.readings.trailing_slash == Folding::Fold;
-    [(false, false), (false, true), (true, false), (true, true)]
-        .into_iter()
-        .filter(move |(folds_case, folds_slash)| (case || !folds_case) && (slash || !folds_slash))
-        .map(|(case, slash)| Looseness { case, slash })
+    Looseness::ALL.into_iter().filter(move |looseness| (case || !looseness.case) && (slash || !looseness.slash))
+}
+
+fn unreadable() -> Refusal {
+    ambiguous("it climbs above the root, or has too many readings".to_owned())
+}
+
+fn ambiguous(detail: String) -> Refusal {
+    Refusal::new(Rejection::PathAmbiguous).because(detail)
 }
 
 impl HostTable {

@@ -118,6 +118,7 @@ impl Gatekeeper {
         judgement: &mut Judgement,
     ) -> Result<Decision, Refusal> {
         let route = admission.route;
+        self.ruleset.check_body(admission)?;
         let identity = match self.ruleset.find_token(route, request)? {
             None => None,
             Some(token) => {

@@ -125,13 +125,13 @@ impl<'v> Case<'v> {
     fn issuers(self, algorithms: Algorithms) -> Vec<Issuer> {
         let config = &self.value["config"];
         let claimed = self.claim("iss");
-        let identifiers = match &config["issuer"] {
-            Value::Null => vec![claimed.as_str().unwrap_or("https://nobody.test")],
-            one_or_more => texts(one_or_more),
+        let identifiers = match texts(&config["issuer"]) {
+            none if none.is_empty() => vec![claimed.as_str().unwrap_or("https://nobody.test")],
+            identifiers => identifiers,
         };
-        let audiences = match &config["audiences"] {
-            Value::Null => Audiences::Unchecked,
-            names => Audiences::AnyOf(texts(names).into_iter().map(Box::from).collect()),
+        let audiences = match texts(&config["audiences"]) {
+            none if none.is_empty() => Audiences::Unchecked,
+            names => Audiences::AnyOf(names.into_iter().map(Box::from).collect()),
         };
         // exp is always required, and is no name for the list.
         let required = config["required"].as_array().into_iter().flatten().map(text).filter(|name| *name != "exp");
@@ -231,9 +231,9 @@ impl<'v> Case<'v> {
     }
 
     fn allowed(self, usual: Algorithms) -> Algorithms {
-        match &self.value["config"]["algorithms"] {
-            Value::Null => usual,
-            names => algorithms_named(texts(names)),
+        match texts(&self.value["config"]["algorithms"]) {
+            none if none.is_empty() => usual,
+            names => algorithms_named(names),
         }
     }
 }
@@ -252,7 +252,7 @@ pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no string: {value}"))
 }
 
-/// A JSON string, or a list of them.
+/// A JSON string, or a list of them, or none.
 fn texts(value: &Value) -> Vec<&str> {
-    value.as_array().map_or_else(|| vec![text(value)], |names| names.iter().map(text).collect())
+    value.as_array().map_or_else(|| value.as_str().into_iter().collect(), |names| names.iter().map(text).collect())
 }

@@ -1,32 +1,27 @@
 //! A gatekeeper for one case: the rules and keys that the case asks for, everything else as lenient as the contract allows.
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderName, HeaderValue, Version};
 use portcullis::{
-    config::settings::CacheLimits,
     gate::{
         algorithm::{Algorithm, Algorithms},
         decide::{Decision, Ruleset},
         firewall::{FirewallNames, HeaderFirewall},
-        issuer::{Audiences, ClaimPath, ClientPlace, Issuer, IssuerId, ScopesPlace, TokenTypes},
+        issuer::{Audiences, Issuer, IssuerId},
         keys::KeySet,
-        policy::Requirement,
-        request::{Request, RequestLimits},
-        route::{
-            Action, Authentication, HeaderChanges, HostPattern, ListenerId, PathPattern, PathReadings, Rewrite, Route,
-            UpstreamId,
-        },
-        route_table::RouteTable,
+        request::Request,
+        route::{ListenerId, Route},
         sources::TokenSource,
         time::UnixTime,
     },
     state::{
-        claims_cache::ClaimsCache,
         gatekeeper::{Gatekeeper, Patience},
         key_slot::KeySlot,
         refresh::RefreshRules,
     },
 };
+
+use crate::support::ruleset;
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,70 +100,26 @@ impl Trial {
                 std::time::Instant::now(),
             )),
         };
-        let ruleset = Ruleset {
-            routes: RouteTable::new(self.routes, 1).expect("no two routes match the same requests"),
-            issuers,
-            identity_headers: Vec::new(),
-            firewall: HeaderFirewall::new(FirewallNames { token_headers: &token_headers, ..FirewallNames::default() }),
-            limits: limits(),
-            token_sources,
-            realm: "api".into(),
-        };
-        let cache = ClaimsCache::new(CacheLimits { entries: 8, bytes: 1 << 20 }, [7; 32]);
-        Gatekeeper::new(ruleset, keys.into_iter().map(slot).collect(), Arc::new(cache), 0)
-    }
-}
-
-/// The limits of a gateway whose configuration names none.
-pub(super) const fn limits() -> RequestLimits {
-    RequestLimits {
-        token_bytes: 8 * 1024,
-        header_bytes: 32 * 1024,
-        headers: 100,
-        uri_bytes: 8 * 1024,
-        body_bytes: None,
+        let firewall = HeaderFirewall::new(FirewallNames { token_headers: &token_headers, ..FirewallNames::default() });
+        let ruleset = Ruleset { firewall, token_sources, ..ruleset::ruleset(issuers, self.routes) };
+        Gatekeeper::new(ruleset, keys.into_iter().map(slot).collect(), ruleset::cache(8), 0)
     }
 }
 
 /// An issuer that checks no more than every issuer does.
 pub(super) fn issuer(identifier: &str, algorithms: Algorithms) -> Issuer {
     Issuer {
-        name: identifier.into(),
-        identifier: identifier.into(),
         audiences: Audiences::Unchecked,
-        audience_claim: "aud".into(),
         algorithms,
         leeway: Duration::ZERO,
-        token_types: TokenTypes::new(["JWT", "at+jwt"], false),
         required_claims: Vec::new(),
-        max_lifetime: None,
-        subject: ClaimPath::top("sub"),
-        roles: None,
-        scopes: ScopesPlace::Usual,
-        client: ClientPlace::Usual,
+        ..ruleset::issuer(identifier, identifier)
     }
 }
 
 /// A route for a path and all below it, which demands a token in `Authorization`, of the first so many issuers.
 pub(super) fn route(prefix: &str, issuers: usize) -> Route {
-    Route {
-        name: prefix.into(),
-        listeners: vec![ListenerId(0)],
-        hosts: vec![HostPattern::Any],
-        path: PathPattern::Prefix(prefix.trim_end_matches('/').into()),
-        methods: None,
-        readings: PathReadings::default(),
-        authentication: Authentication::Required,
-        issuers: (0..).map(IssuerId).take(issuers).collect(),
-        requirement: Requirement::default(),
-        token_sources: vec![TokenSource::Authorization],
-        forward_token: false,
-        action: Action::Forward(UpstreamId(0)),
-        rewrite: Rewrite::default(),
-        request_headers: HeaderChanges::default(),
-        response_headers: HeaderChanges::default(),
-        timeout: None,
-    }
+    Route { issuers: (0..).map(IssuerId).take(issuers).collect(), ..ruleset::route(prefix, prefix) }
 }
 
 /// A parameter of the query as a source of tokens.
@@ -200,12 +151,11 @@ pub(super) fn decide(
     headers: &[(String, String)],
     now: i64,
 ) -> Verdict {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
-        map.append(name, HeaderValue::from_str(value).expect("a header value"));
+    let fields = headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host"));
+    let mut map = ruleset::headers(&fields.map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>());
+    for (_, host) in headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        map.insert("host", HeaderValue::from_str(host).unwrap());
     }
-    map.entry("host").or_insert(HeaderValue::from_static("api.test"));
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let request = Request {
         listener: ListenerId(0),

@@ -50,6 +50,16 @@ impl From<prometheus::Error> for MetricsError {
     }
 }
 
+/// A connection that is open: counted until it is dropped.
+#[derive(Debug)]
+pub struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// A request being served: counted from its making until it is dropped, whatever way the request ends.
 #[derive(Debug)]
 pub struct InFlight(IntGauge);
@@ -97,6 +107,20 @@ impl Metrics {
         if let Some(lookups) = lookups {
             lookups.inc();
         }
+    }
+
+    /// Counts a connection until what is returned is dropped.
+    #[must_use]
+    pub fn connection(&self) -> OpenConnection {
+        let gauge = self.instruments.connections.clone();
+        gauge.inc();
+        OpenConnection(gauge)
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn connections_open(&self) -> i64 {
+        self.instruments.connections.get()
     }
 
     /// A request begins to be served.

@@ -1,0 +1,46 @@
+//! `portcullis run`: the gateway itself.
+use std::io::Write;
+
+use clap::Args;
+
+use crate::{
+    cli::{CommandError, ExitStatus, config_file::ConfigFile, logging},
+    config::load::Secrets,
+    edge::server::Assembly,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis run                               /etc/portcullis/portcullis.yaml
+  portcullis run -c ./portcullis.yaml
+  render-config | portcullis run -c -
+
+SIGTERM and SIGINT stop it: requests in flight finish, within
+`server.grace_period`. RUST_LOG overrides `log.level`.";
+
+/// Runs the gateway
+///
+/// The configuration is checked whole before anything is bound: a wrong one ends with exit code 78 and every error on
+/// standard error, and nothing was started.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArguments {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// [`CommandError::BadConfiguration`]; [`CommandError::Failed`] where a socket cannot be bound.
+pub fn run(arguments: &RunArguments, _output: &mut dyn Write) -> Result<ExitStatus, CommandError> {
+    let loaded = arguments.config.load(Secrets::Read)?;
+    let Some(config) = loaded.config else {
+        return Err(CommandError::BadConfiguration(loaded.problems.render()));
+    };
+    logging::start(config.startup.log.level);
+    for problem in loaded.problems.sorted() {
+        log::warn!("{}", loaded.problems.render_one(problem).lines().next().unwrap_or_default());
+    }
+    Assembly::new(config).map_err(CommandError::failed)?.run()
+}

@@ -1,0 +1,120 @@
+//! The key table: a route.
+use crate::config::keys::top::{
+    FORWARD_ABOUT, HEADER_NAME, HOUR, NAME, PATH, SOME_TEXTS, SOURCES, SOURCES_ABOUT, milliseconds,
+};
+use crate::config::keys::{Key, Shape};
+
+/// `routes[]`.
+pub const KEYS: &[Key] = &[
+    Key::optional("name", NAME, "label of metrics and logs; host and path unless it is given"),
+    Key::optional("listeners", SOME_TEXTS, "names of the listeners that it is for; all unless given"),
+    Key::optional("hosts", SOME_TEXTS, "host names, *.example.org for every name below; any host unless given"),
+    Key::optional("path_prefix", PATH, "this path and everything below it; or path"),
+    Key::optional("path", PATH, "this path and no other; or path_prefix"),
+    Key::optional(
+        "methods",
+        Shape::List { of: &Shape::Pattern("^[A-Z0-9!#$%&'*+.^_`|~-]+$"), least: 1 },
+        "methods that it takes, GET also for HEAD; any unless given",
+    ),
+    Key::optional("paths", Shape::Mapping(PATHS), "how the upstream may read paths"),
+    Key::with_default(
+        "auth",
+        Shape::Choice(&["required", "optional", "none"]),
+        "required",
+        "whether a token must, may or need not be there",
+    ),
+    Key::optional("issuers", SOME_TEXTS, "names of the issuers whose tokens it accepts; the only one unless given"),
+    Key::optional("require", Shape::Mapping(REQUIRE), "what an identity must have; all that is written must hold"),
+    Key::later("observe"),
+    Key::later("insecure_observe_authentication"),
+    Key::later("addresses"),
+    Key::later("rate_limit"),
+    Key::later("csrf"),
+    Key::later("cors"),
+    Key::optional("token", Shape::Mapping(TOKEN), "where this route looks for tokens, in place of the global rule"),
+    Key::optional("rewrite", Shape::Mapping(REWRITE), "changes to path and host of the forwarded request"),
+    Key::optional("request_headers", Shape::Mapping(HEADERS), "changes to headers of the forwarded request"),
+    Key::optional("response_headers", Shape::Mapping(HEADERS), "changes to headers of the response"),
+    Key::later("limits"),
+    Key::with_default(
+        "timeout",
+        Shape::OrNone(&milliseconds(10, HOUR * 1000)),
+        "30s",
+        "longest wait for the head of the upstream's response; with none the upstream's own read timeout",
+    ),
+    Key::later("stream"),
+    Key::later("log"),
+    Key::optional("upstream", Shape::Text, "name of the upstream that gets the request; or respond"),
+    Key::optional("respond", Shape::Mapping(RESPOND), "a fixed answer; or upstream"),
+    Key::with_default(
+        "insecure_merged_subjects",
+        Shape::Boolean,
+        "false",
+        "services are not told which of several issuers a subject is from: equal subjects are one person",
+    ),
+];
+
+/// `routes[].paths`.
+pub const PATHS: &[Key] = &[
+    Key::with_default("case", FOLDING, "fold", "whether upper and lower case may be the same to the upstream"),
+    Key::with_default(
+        "trailing_slash",
+        FOLDING,
+        "fold",
+        "whether a final slash may make no difference to the upstream",
+    ),
+    Key::with_default(
+        "encoded_slash",
+        Shape::Choice(&["refuse", "opaque"]),
+        "refuse",
+        "whether %2F may be a slash to the upstream, or is known to be a character like others",
+    ),
+];
+
+const FOLDING: Shape = Shape::Choice(&["fold", "exact"]);
+
+/// `routes[].require`.
+pub const REQUIRE: &[Key] = &[
+    Key::optional("scopes", REQUIRED_NAMES, "scopes, each of them, or {any: […]}"),
+    Key::optional("roles", REQUIRED_NAMES, "roles, each of them, or {any: […]}"),
+    Key::later("claims"),
+    Key::later("audience"),
+    Key::later("principal"),
+    Key::later("acr"),
+    Key::later("max_age"),
+];
+
+const REQUIRED_NAMES: Shape = Shape::Either(&[SOME_TEXTS, Shape::Mapping(ANY)]);
+
+/// `routes[].require.scopes` and `roles` in their long form.
+pub const ANY: &[Key] = &[Key::required("any", SOME_TEXTS, "one of these is enough")];
+
+/// `routes[].token`.
+pub const TOKEN: &[Key] =
+    &[Key::optional("sources", SOURCES, SOURCES_ABOUT), Key::optional("forward", Shape::Boolean, FORWARD_ABOUT)];
+
+/// `routes[].rewrite`.
+pub const REWRITE: &[Key] = &[
+    Key::optional("strip_prefix", PATH, "removed from the start of the path"),
+    Key::optional("add_prefix", PATH, "put before the path"),
+    Key::optional("host", Shape::Text, "sent as Host in place of the client's"),
+];
+
+/// `routes[].request_headers` and `response_headers`.
+pub const HEADERS: &[Key] = &[
+    Key::optional(
+        "set",
+        Shape::Named(&Shape::Either(&[Shape::Text, Shape::Mapping(HEADER_FILE)])),
+        "header name to value; {file: …} reads it from a file",
+    ),
+    Key::with_default("remove", Shape::List { of: &HEADER_NAME, least: 0 }, "[]", "header names to remove"),
+];
+
+/// The value of a header from a file.
+pub const HEADER_FILE: &[Key] = &[Key::required("file", Shape::Text, "file with the value")];
+
+/// `routes[].respond`.
+pub const RESPOND: &[Key] = &[
+    Key::required("status", Shape::Whole { least: 200, most: 599 }, "status code of the answer"),
+    Key::optional("body", Shape::Text, "body of the answer, plain text"),
+];

@@ -1,0 +1,257 @@
+//! The key table: the document's own keys and the sections that concern the whole process.
+use std::time::Duration;
+
+use crate::config::keys::{Key, Shape, issuer, route, upstream};
+
+/// A header name (RFC 9110 §5.1).
+pub(super) const HEADER_NAME: Shape = Shape::Pattern("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
+/// A path as routes and rewrites have it.
+pub(super) const PATH: Shape = Shape::Pattern("^/[A-Za-z0-9._~!$&'()+,=:@/-]*$");
+/// A name that becomes a label of metrics.
+pub(super) const NAME: Shape = Shape::Pattern("^[A-Za-z0-9._/:*@+~\\[\\]-]{1,64}$");
+/// Any list of texts.
+pub(super) const TEXTS: Shape = Shape::List { of: &Shape::Text, least: 0 };
+/// A list of at least one text.
+pub(super) const SOME_TEXTS: Shape = Shape::List { of: &Shape::Text, least: 1 };
+
+/// From so many to so many milliseconds.
+pub(super) const fn milliseconds(least: u64, most: u64) -> Shape {
+    Shape::Duration { least: Duration::from_millis(least), most: Duration::from_millis(most) }
+}
+
+/// From so many to so many seconds.
+pub(super) const fn seconds(least: u64, most: u64) -> Shape {
+    Shape::Duration { least: Duration::from_secs(least), most: Duration::from_secs(most) }
+}
+
+/// An hour in seconds.
+pub(super) const HOUR: u64 = 3600;
+/// A day in seconds.
+pub(super) const DAY: u64 = 24 * HOUR;
+
+/// The document.
+pub const KEYS: &[Key] = &[
+    Key::required(
+        "listeners",
+        Shape::List { of: &Shape::Mapping(LISTENER), least: 1 },
+        "where requests come in; at least one",
+    ),
+    Key::optional("admin", Shape::Mapping(ADMIN), "the operators' interface: metrics, health, status"),
+    Key::optional("server", Shape::Mapping(SERVER), "the process itself"),
+    Key::later("trusted_proxies"),
+    Key::optional("limits", Shape::Mapping(LIMITS), "limits on what a client may send, and how slowly"),
+    Key::optional(
+        "issuers",
+        Shape::Named(&Shape::Mapping(issuer::KEYS)),
+        "who may sign tokens, by a name that routes, metrics and logs use",
+    ),
+    Key::optional("token", Shape::Mapping(TOKEN), "where tokens are looked for; a route may say otherwise"),
+    Key::later("resource"),
+    Key::with_default(
+        "underscore_headers",
+        Shape::Choice(&["keep", "drop"]),
+        "keep",
+        "what becomes of request headers with an underscore in their name",
+    ),
+    Key::optional("identity", Shape::Mapping(IDENTITY), "the headers that tell services who is calling"),
+    Key::later("route_defaults"),
+    Key::later("include"),
+    Key::required(
+        "routes",
+        Shape::List { of: &Shape::Mapping(route::KEYS), least: 1 },
+        "which requests may pass and where they go; the most specific match wins, never the order",
+    ),
+    Key::optional(
+        "upstreams",
+        Shape::Named(&Shape::Mapping(upstream::KEYS)),
+        "where requests go, by a name that routes, metrics and logs use",
+    ),
+    Key::optional("claims_cache", Shape::Mapping(CLAIMS_CACHE), "memory for tokens whose signature was checked"),
+    Key::later("revocation"),
+    Key::optional("log", Shape::Mapping(LOG), "the access log and the diagnostic log"),
+];
+
+/// `listeners[]`.
+pub const LISTENER: &[Key] = &[
+    Key::optional("name", NAME, "what routes call it; its address unless it is given"),
+    Key::required(
+        "address",
+        Shape::Pattern("^(unix:.+|(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]{1,5})$"),
+        "where it listens: an IPv4 address and port, an IPv6 address in brackets and port, or unix:/path",
+    ),
+    Key::later("tls"),
+    Key::later("http2"),
+    Key::later("proxy_protocol"),
+    Key::later("redirect"),
+];
+
+/// `admin`.
+pub const ADMIN: &[Key] = &[
+    Key::with_default(
+        "address",
+        Shape::OrNone(&Shape::Pattern("^(unix:.+|(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]{1,5})$")),
+        "127.0.0.1:9400",
+        "where it listens, as for a listener, or off",
+    ),
+    Key::optional(
+        "read_token_file",
+        Shape::Text,
+        "file with the bearer token that reading needs, at least 16 bytes; must be there when the address is neither \
+         loopback nor a unix socket",
+    ),
+    Key::later("write_token_file"),
+    Key::with_default(
+        "allowed_hosts",
+        TEXTS,
+        "[]",
+        "Host values that are accepted besides loopback names and the address itself (against DNS rebinding)",
+    ),
+];
+
+/// `server`.
+pub const SERVER: &[Key] = &[
+    Key::with_default("threads", Shape::Whole { least: 0, most: 1024 }, "0", "worker threads; 0 is one a core"),
+    Key::with_default(
+        "grace_period",
+        seconds(0, HOUR),
+        "30s",
+        "longest time between the request to stop and the end of the process",
+    ),
+    Key::later("drain_delay"),
+    Key::optional(
+        "state_directory",
+        Shape::Text,
+        "where key sets are kept between two starts; created when it is not there; without it $STATE_DIRECTORY, else \
+         /var/lib/portcullis where that can be written",
+    ),
+    Key::later("upgrade_socket"),
+];
+
+/// `limits`.
+pub const LIMITS: &[Key] = &[
+    Key::with_default("token_bytes", Shape::Size { least: 256, most: 64 << 10 }, "8KiB", "the longest token"),
+    Key::with_default(
+        "header_bytes",
+        Shape::Size { least: 1 << 10, most: 1 << 20 },
+        "32KiB",
+        "all header names and values of a request together, and four bytes more for each field",
+    ),
+    Key::with_default("headers", Shape::Whole { least: 1, most: 256 }, "100", "how many header fields a request has"),
+    Key::with_default("uri_bytes", Shape::Size { least: 64, most: 64 << 10 }, "8KiB", "the longest request target"),
+    Key::with_default(
+        "body_bytes",
+        Shape::OrNone(&Shape::Size { least: 1, most: 1 << 40 }),
+        "none",
+        "the longest request body",
+    ),
+    Key::later("header_timeout"),
+    Key::with_default("body_timeout", milliseconds(100, HOUR * 1000), "30s", "between two reads of a request body"),
+    Key::with_default(
+        "keepalive_timeout",
+        seconds(1, HOUR),
+        "60s",
+        "how long a connection without request is kept open",
+    ),
+    Key::later("connections"),
+    Key::later("connections_per_address"),
+    Key::later("failed_authentications"),
+];
+
+/// `token`.
+pub const TOKEN: &[Key] = &[
+    Key::with_default("sources", SOURCES, "[{header: Authorization}]", SOURCES_ABOUT),
+    Key::with_default("forward", Shape::Boolean, "false", FORWARD_ABOUT),
+    Key::with_default(
+        "realm",
+        Shape::Pattern("^[^\"\\\\\\u0000-\\u001f\\u007f-\\uffff]+$"),
+        "api",
+        "realm of the challenge that a refused client is sent",
+    ),
+];
+
+/// `sources`, for all routes and for one.
+pub(super) const SOURCES: Shape = Shape::List { of: &Shape::OneOf(SOURCE), least: 1 };
+/// What they are.
+pub(super) const SOURCES_ABOUT: &str = "where the token may be; a request may have one only";
+/// What `forward` is.
+pub(super) const FORWARD_ABOUT: &str = "whether the token itself is forwarded; else it is removed from the request";
+
+/// `token.sources[]`.
+pub const SOURCE: &[Key] = &[
+    Key::optional(
+        "header",
+        HEADER_NAME,
+        "Authorization, after the word Bearer, or another header whose whole value is the token",
+    ),
+    Key::optional("query", Shape::Pattern("^[A-Za-z0-9._~-]+$"), "a parameter of the query"),
+    Key::later("cookie"),
+    Key::later("websocket_protocol"),
+];
+
+/// `identity`.
+pub const IDENTITY: &[Key] = &[
+    Key::optional(
+        "headers",
+        Shape::Named(&Shape::Either(&[Shape::Text, SOME_TEXTS, Shape::Mapping(IDENTITY_HEADER)])),
+        "header name to its source: a fact, a claim, or a list of names for a nested claim; clients cannot send them",
+    ),
+    Key::with_default(
+        "strip",
+        TEXTS,
+        "[]",
+        "more header names to remove from every request; a final * stands for anything",
+    ),
+    Key::with_default(
+        "insecure_keep_known_identity_headers",
+        Shape::Boolean,
+        "false",
+        "the identity headers of other gateways, such as X-Auth-Request-User, pass from clients to services",
+    ),
+    Key::later("assertion"),
+];
+
+/// `identity.headers.*` in its long form.
+pub const IDENTITY_HEADER: &[Key] = &[
+    Key::optional(
+        "from",
+        Shape::Choice(&["subject", "roles", "scopes", "client", "issuer"]),
+        "a fact that each issuer's configuration places",
+    ),
+    Key::optional("claim", issuer::CLAIM_PATH, "a claim, or a list of names for a nested one"),
+    Key::with_default("required", Shape::Boolean, "false", "whether a token without a value for it is refused"),
+];
+
+/// `claims_cache`.
+pub const CLAIMS_CACHE: &[Key] = &[
+    Key::with_default(
+        "entries",
+        Shape::Whole { least: 0, most: 100_000_000 },
+        "50000",
+        "tokens at most; 0 turns the cache off",
+    ),
+    Key::with_default("bytes", Shape::Size { least: 64 << 10, most: 1 << 40 }, "64MiB", "memory at most"),
+];
+
+/// `log`.
+pub const LOG: &[Key] = &[
+    Key::with_default("access", Shape::Choice(&["json", "text", "off"]), "json", "form of the access log"),
+    Key::with_default("output", Shape::Text, "stdout", "where the access log goes: stdout, stderr or a file"),
+    Key::with_default(
+        "level",
+        Shape::Choice(&["off", "error", "warn", "info", "debug", "trace"]),
+        "info",
+        "least severe level of the diagnostic log; $RUST_LOG comes before it",
+    ),
+    Key::with_default(
+        "subject",
+        Shape::Choice(&["plain", "hash", "off"]),
+        "plain",
+        "how the access log shows subjects",
+    ),
+    Key::with_default(
+        "client_ip",
+        Shape::Choice(&["full", "truncated", "off"]),
+        "full",
+        "how the access log shows client addresses; truncated is IPv4 to 24 bits, IPv6 to 48",
+    ),
+];

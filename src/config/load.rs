@@ -1,0 +1,80 @@
+//! From a file or a text to a configuration: everything that is wrong with it, in one run. The one door of this floor.
+use std::path::Path;
+
+use crate::config::bounds::DOCUMENT_BYTES_MAX;
+use crate::config::error::{ConfigError, Problems};
+use crate::config::expand::expand;
+use crate::config::field::Field;
+use crate::config::key_path::KeyPath;
+use crate::config::parse::{self, context::Context};
+use crate::config::settings::Config;
+use crate::config::source::Position;
+use crate::config::surroundings::{Surroundings, directory_of};
+use crate::config::yaml;
+
+/// Whether the secrets that a configuration names are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// They are read and checked.
+    Read,
+    /// They are left alone, so that a configuration can be checked where its secrets are not. Public keys, key sets and
+    /// certificates are read all the same. What comes of it must not be run: keys from secrets and header values from
+    /// files are missing.
+    Skip,
+}
+
+/// A secret file that was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedSecret {
+    /// The key that names it.
+    pub path: KeyPath,
+    /// The file as written.
+    pub written: String,
+}
+
+/// What became of a configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it means; nothing when there are errors.
+    pub config: Option<Config>,
+    /// Errors and warnings.
+    pub problems: Problems,
+    /// The secret files that were not read; none with [`Secrets::Read`].
+    pub skipped: Vec<SkippedSecret>,
+}
+
+/// Reads the configuration in a file; relative paths in it start from its directory.
+pub fn load(path: &Path, surroundings: &dyn Surroundings, secrets: Secrets) -> Loaded {
+    let name = path.display().to_string();
+    let bytes_max = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX);
+    match surroundings.read_file(path, bytes_max) {
+        Ok(text) => load_text(&name, &text, &directory_of(path), surroundings, secrets),
+        Err(error) => {
+            let mut problems = Problems::new();
+            let source = problems.add_source(name, "");
+            let message = format!("cannot read the configuration: {error}");
+            problems.add(ConfigError::error(Position::whole(source), &KeyPath::root(), message));
+            Loaded { config: None, problems, skipped: Vec::new() }
+        }
+    }
+}
+
+/// Reads a configuration that is at hand, such as that of standard input; messages call it `name`, and relative paths
+/// in it start from `directory`.
+pub fn load_text(
+    name: &str,
+    text: &[u8],
+    directory: &Path,
+    surroundings: &dyn Surroundings,
+    secrets: Secrets,
+) -> Loaded {
+    let mut context = Context::new(directory, surroundings, secrets);
+    let config = yaml::parse(name, text, &mut context.problems).and_then(|mut node| {
+        expand(&mut node, context.surroundings(), &mut context.problems);
+        parse::config(&Field::root(&node), &mut context)
+    });
+    let Context { problems, skipped, .. } = context;
+    // Problems of the text itself, such as a key that is there twice, spoil what was made of it.
+    let config = config.filter(|_| !problems.has_errors());
+    Loaded { config, problems, skipped }
+}

@@ -1,0 +1,82 @@
+//! `server`, `limits`, `claims_cache` and `log`: what concerns the whole process.
+use crate::config::keys::top::{CLAIMS_CACHE, LIMITS, LOG, SERVER};
+use crate::config::parse::context::Context;
+use crate::config::parse::section::Section;
+use crate::config::settings::{
+    AccessFormat, CacheLimits, ClientAddressForm, ClientTimeouts, Log, LogOutput, Server, SubjectForm,
+};
+use crate::gate::request::RequestLimits;
+
+/// Reads `server`.
+pub(in crate::config) fn server(top: &Section<'_>, context: &mut Context<'_>) -> Server {
+    let section = top.section("server", SERVER, &mut context.problems);
+    let state_directory = section.optional("state_directory").and_then(|field| {
+        let written = field.string(&mut context.problems)?;
+        Some(context.path(written))
+    });
+    Server {
+        threads: Some(section.count("threads", &mut context.problems)).filter(|threads| *threads > 0),
+        grace_period: section.duration("grace_period", &mut context.problems),
+        state_directory,
+    }
+}
+
+/// Reads `limits`.
+pub(in crate::config) fn limits(top: &Section<'_>, context: &mut Context<'_>) -> (RequestLimits, ClientTimeouts) {
+    let problems = &mut context.problems;
+    let section = top.section("limits", LIMITS, problems);
+    let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    let limits = RequestLimits {
+        token_bytes: bytes(section.size("token_bytes", problems)),
+        header_bytes: bytes(section.size("header_bytes", problems)),
+        headers: section.count("headers", problems),
+        uri_bytes: bytes(section.size("uri_bytes", problems)),
+        body_bytes: section.size_or_none("body_bytes", problems),
+    };
+    let timeouts = ClientTimeouts {
+        body: section.duration("body_timeout", problems),
+        keepalive: section.duration("keepalive_timeout", problems),
+    };
+    (limits, timeouts)
+}
+
+/// Reads `claims_cache`.
+pub(in crate::config) fn claims_cache(top: &Section<'_>, context: &mut Context<'_>) -> CacheLimits {
+    let section = top.section("claims_cache", CLAIMS_CACHE, &mut context.problems);
+    CacheLimits {
+        entries: section.count("entries", &mut context.problems),
+        bytes: section.size("bytes", &mut context.problems),
+    }
+}
+
+/// Reads `log`.
+pub(in crate::config) fn log(top: &Section<'_>, context: &mut Context<'_>) -> Log {
+    let section = top.section("log", LOG, &mut context.problems);
+    let access = [("json", AccessFormat::Json), ("text", AccessFormat::Text), ("off", AccessFormat::Off)];
+    let level = [
+        ("off", log::LevelFilter::Off),
+        ("error", log::LevelFilter::Error),
+        ("warn", log::LevelFilter::Warn),
+        ("info", log::LevelFilter::Info),
+        ("debug", log::LevelFilter::Debug),
+        ("trace", log::LevelFilter::Trace),
+    ];
+    let subject = [("plain", SubjectForm::Plain), ("hash", SubjectForm::Hash), ("off", SubjectForm::Off)];
+    let client_ip = [
+        ("full", ClientAddressForm::Full),
+        ("truncated", ClientAddressForm::Truncated),
+        ("off", ClientAddressForm::Off),
+    ];
+    let output = section.text("output", &mut context.problems);
+    Log {
+        access: section.choice("access", &access, AccessFormat::Json, &mut context.problems),
+        output: match output.as_str() {
+            "stdout" => LogOutput::Stdout,
+            "stderr" => LogOutput::Stderr,
+            file => LogOutput::File(context.path(file)),
+        },
+        level: section.choice("level", &level, log::LevelFilter::Info, &mut context.problems),
+        subject: section.choice("subject", &subject, SubjectForm::Plain, &mut context.problems),
+        client_ip: section.choice("client_ip", &client_ip, ClientAddressForm::Full, &mut context.problems),
+    }
+}

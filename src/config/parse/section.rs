@@ -1,0 +1,210 @@
+//! A mapping read by the key table: names, bounds and defaults come from there. What is wrong is reported and the
+//! default stands in, so that reading goes on; a configuration with errors is never handed out.
+use std::time::Duration;
+
+use crate::config::error::Problems;
+use crate::config::field::Field;
+use crate::config::keys::{self, Key, Shape};
+use crate::config::mapping::{AllowedKeys, Fields};
+use crate::config::quantity::{parse_duration, parse_size};
+use crate::config::tree::Value;
+
+/// What keys that weaken the gate begin with; each that is in force is listed.
+const INSECURE_PREFIX: &str = "insecure_";
+
+/// The keys of one mapping, which may be absent as a whole.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct Section<'a> {
+    fields: Option<Fields<'a>>,
+    keys: &'static [Key],
+}
+
+impl<'a> Section<'a> {
+    /// Reads a mapping; unknown keys and keys of later versions are reported.
+    pub(in crate::config) fn read(field: &Field<'a>, keys: &'static [Key], problems: &mut Problems) -> Option<Self> {
+        let (supported, later) = (keys::names(keys, false), keys::names(keys, true));
+        let extensions = field.path().as_str().is_empty();
+        let fields = field.mapping(AllowedKeys { supported: &supported, later: &later, extensions }, problems)?;
+        Some(Self { fields: Some(fields), keys })
+    }
+
+    /// A mapping that may be absent; without it, or when it is no mapping, all its keys are absent.
+    pub(in crate::config) fn read_optional(
+        field: Option<Field<'a>>,
+        keys: &'static [Key],
+        problems: &mut Problems,
+    ) -> Self {
+        field.and_then(|field| Self::read(&field, keys, problems)).unwrap_or(Self { fields: None, keys })
+    }
+
+    /// The section that a key of this one holds.
+    pub(in crate::config) fn section(&self, name: &str, keys: &'static [Key], problems: &mut Problems) -> Self {
+        Self::read_optional(self.optional(name), keys, problems)
+    }
+
+    /// The mapping itself, where it is there.
+    pub(in crate::config) fn field(&self) -> Option<&Field<'a>> {
+        self.fields.as_ref().map(Fields::field)
+    }
+
+    /// The value of a key, if the key is there.
+    pub(in crate::config) fn optional(&self, name: &str) -> Option<Field<'a>> {
+        debug_assert!(self.key(name).is_some(), "`{name}` is not in the key table");
+        self.fields.as_ref()?.optional(name)
+    }
+
+    /// The value of a key that must be there.
+    pub(in crate::config) fn required(&self, name: &str, problems: &mut Problems) -> Option<Field<'a>> {
+        debug_assert!(self.key(name).is_some_and(|key| key.presence == keys::Presence::Required), "`{name}`");
+        self.fields.as_ref()?.required(name, problems)
+    }
+
+    /// The value of the one key of several that is there; none and several are errors.
+    pub(in crate::config) fn exactly_one_of(&self, names: &[&str], problems: &mut Problems) -> Option<Field<'a>> {
+        self.fields.as_ref()?.exactly_one_of(names, problems)
+    }
+
+    /// Whether a key is there, of this version or a later one.
+    pub(in crate::config) fn mentions(&self, name: &str) -> bool {
+        self.field().is_some_and(|field| field.node().child(name).is_some())
+    }
+
+    /// Reports every key of these that is there, because it would change nothing.
+    pub(in crate::config) fn refuse(&self, names: &[&str], why: &str, problems: &mut Problems) {
+        for field in names.iter().filter_map(|name| self.optional(name)) {
+            problems.add(field.key_error(format!("`{}` {why}", field.name())));
+        }
+    }
+
+    /// A text.
+    pub(in crate::config) fn text(&self, name: &str, problems: &mut Problems) -> String {
+        match self.optional(name) {
+            Some(field) => field.string(problems).unwrap_or_default().to_owned(),
+            None => self.key(name).map(Key::default_text).unwrap_or_default(),
+        }
+    }
+
+    /// The text that stands for an absent one.
+    pub(in crate::config) fn default_text(&self, name: &str) -> String {
+        self.key(name).map(Key::default_text).unwrap_or_default()
+    }
+
+    /// A list of texts with their fields; nothing when the key is absent or the value is no list. An empty list is
+    /// reported where the table wants an element.
+    pub(in crate::config) fn texts(&self, name: &str, problems: &mut Problems) -> Option<Vec<(Field<'a>, &'a str)>> {
+        let field = self.optional(name)?;
+        let texts = field.strings(problems)?;
+        if let Some(Key { shape: Shape::List { least: 1.., .. }, .. }) = self.key(name) {
+            refuse_empty(&field, problems);
+        }
+        Some(texts)
+    }
+
+    /// The elements of a list; nothing when the key is absent or the value is no list. An empty list is reported where
+    /// the table wants an element.
+    pub(in crate::config) fn elements(&self, name: &str, problems: &mut Problems) -> Option<Vec<Field<'a>>> {
+        let field = self.optional(name)?;
+        let elements = field.list(problems)?;
+        if let Some(Key { shape: Shape::List { least: 1.., .. }, .. }) = self.key(name) {
+            refuse_empty(&field, problems);
+        }
+        Some(elements)
+    }
+
+    /// The texts that stand for an absent list.
+    pub(in crate::config) fn default_texts(&self, name: &str) -> Vec<Box<str>> {
+        self.key(name).map(Key::default_texts).unwrap_or_default()
+    }
+
+    /// `true` or `false`. What is insecure and in force is listed as a warning.
+    pub(in crate::config) fn boolean(&self, name: &str, problems: &mut Problems) -> bool {
+        let key = self.key(name);
+        let Some(field) = self.optional(name) else {
+            return key.is_some_and(|key| key.default == Some("true"));
+        };
+        let value = field.boolean(problems).unwrap_or_default();
+        if let Some(key) = key.filter(|_| value && name.starts_with(INSECURE_PREFIX)) {
+            problems.add(field.warning(format!("`{name}` is in force: {}", key.about)));
+        }
+        value
+    }
+
+    /// One of several words; absent, it is the table's default. `otherwise` stands in for what is wrong.
+    pub(in crate::config) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        choices: &[(&str, T)],
+        otherwise: T,
+        problems: &mut Problems,
+    ) -> T {
+        let default = self.key(name).and_then(|key| key.default);
+        let found = match self.optional(name) {
+            Some(field) => field.choice(choices, problems),
+            None => choices.iter().find(|(word, _)| Some(*word) == default).map(|(_, value)| *value),
+        };
+        found.unwrap_or(otherwise)
+    }
+
+    /// A whole number.
+    pub(in crate::config) fn whole(&self, name: &str, problems: &mut Problems) -> u64 {
+        let Some(Key { shape: Shape::Whole { least, most }, default, .. }) = self.key(name) else { return 0 };
+        let given = self.optional(name).and_then(|field| field.unsigned(*least..=*most, problems));
+        given.or_else(|| default.and_then(|text| text.parse().ok())).unwrap_or(*least)
+    }
+
+    /// A whole number that counts things in memory.
+    pub(in crate::config) fn count(&self, name: &str, problems: &mut Problems) -> usize {
+        usize::try_from(self.whole(name, problems)).unwrap_or(usize::MAX)
+    }
+
+    /// A size in bytes, or nothing where the table allows `none`.
+    pub(in crate::config) fn size_or_none(&self, name: &str, problems: &mut Problems) -> Option<u64> {
+        let key = self.key(name)?;
+        let default = parse_size(&key.default_text()).ok();
+        let Some(field) = self.optional(name) else { return default };
+        let shape = if let Shape::OrNone(shape) = &key.shape { *shape } else { &key.shape };
+        let Shape::Size { least, most } = shape else { return default };
+        let read = |field: &Field<'_>, problems: &mut Problems| field.size(*least..=*most, problems);
+        if let Shape::OrNone(_) = key.shape {
+            field.unless_off(problems, read).flatten()
+        } else {
+            read(&field, problems).or(default)
+        }
+    }
+
+    /// A size in bytes.
+    pub(in crate::config) fn size(&self, name: &str, problems: &mut Problems) -> u64 {
+        self.size_or_none(name, problems).unwrap_or_default()
+    }
+
+    /// A duration, or nothing where the table allows `none`.
+    pub(in crate::config) fn duration_or_none(&self, name: &str, problems: &mut Problems) -> Option<Duration> {
+        let key = self.key(name)?;
+        let default = parse_duration(&key.default_text()).ok();
+        let Some(field) = self.optional(name) else { return default };
+        let shape = if let Shape::OrNone(shape) = &key.shape { *shape } else { &key.shape };
+        let Shape::Duration { least, most } = shape else { return default };
+        let read = |field: &Field<'_>, problems: &mut Problems| field.duration(*least..=*most, problems);
+        if let Shape::OrNone(_) = key.shape {
+            field.unless_off(problems, read).flatten()
+        } else {
+            read(&field, problems).or(default)
+        }
+    }
+
+    /// A duration.
+    pub(in crate::config) fn duration(&self, name: &str, problems: &mut Problems) -> Duration {
+        self.duration_or_none(name, problems).unwrap_or_default()
+    }
+
+    fn key(&self, name: &str) -> Option<&'static Key> {
+        keys::find(self.keys, name)
+    }
+}
+
+/// Reports a list without element.
+pub(in crate::config) fn refuse_empty(field: &Field<'_>, problems: &mut Problems) {
+    if matches!(&field.node().value, Value::Sequence(items) if items.is_empty()) {
+        problems.add(field.error(format!("{} must not be empty", field.title())));
+    }
+}

@@ -1,0 +1,79 @@
+//! `token`, of the document and of routes: where tokens are looked for.
+use crate::config::field::Field;
+use crate::config::keys::top::{SOURCE, TOKEN};
+use crate::config::parse::context::Context;
+use crate::config::parse::headers::{HeaderRules, header_name};
+use crate::config::parse::section::Section;
+use crate::gate::sources::TokenSource;
+
+/// `token` of the document.
+#[derive(Debug)]
+pub(in crate::config) struct Tokens {
+    /// Where routes look unless they say otherwise.
+    pub(in crate::config) sources: Vec<TokenSource>,
+    /// Whether routes forward the token unless they say otherwise.
+    pub(in crate::config) forward: bool,
+    /// `realm` of challenges.
+    pub(in crate::config) realm: Box<str>,
+}
+
+/// Reads the section of the document.
+pub(in crate::config) fn read(top: &Section<'_>, rules: &HeaderRules, context: &mut Context<'_>) -> Tokens {
+    let section = top.section("token", TOKEN, &mut context.problems);
+    let realm = section.text("realm", &mut context.problems);
+    let plain = realm.bytes().all(|byte| (byte == b' ' || byte.is_ascii_graphic()) && !matches!(byte, b'"' | b'\\'));
+    if let Some(field) = section.optional("realm").filter(|_| !plain) {
+        let message = "`realm` is visible ASCII and spaces, without quotes and backslashes: it is sent in a header";
+        context.problems.add(field.error(message));
+    }
+    Tokens {
+        sources: sources(&section, rules, context).unwrap_or_else(|| vec![TokenSource::Authorization]),
+        forward: section.boolean("forward", &mut context.problems),
+        realm: realm.into(),
+    }
+}
+
+/// Reads `sources` of a section; nothing when it is absent.
+pub(in crate::config) fn sources(
+    section: &Section<'_>,
+    rules: &HeaderRules,
+    context: &mut Context<'_>,
+) -> Option<Vec<TokenSource>> {
+    let mut found = Vec::new();
+    for element in section.elements("sources", &mut context.problems)? {
+        let Some(source) = source(&element, rules, context) else { continue };
+        if found.contains(&source) {
+            context.problems.add(element.error("this source is there twice"));
+        } else {
+            found.push(source);
+        }
+    }
+    Some(found)
+}
+
+fn source(element: &Field<'_>, rules: &HeaderRules, context: &mut Context<'_>) -> Option<TokenSource> {
+    let section = Section::read(element, SOURCE, &mut context.problems)?;
+    if !section.mentions("header") && (section.mentions("cookie") || section.mentions("websocket_protocol")) {
+        // That these are not supported was said.
+        return None;
+    }
+    let field = section.exactly_one_of(&["header", "query"], &mut context.problems)?;
+    let text = field.string(&mut context.problems)?;
+    if field.name() == "query" {
+        // Unreserved characters have one spelling, so that the parameter is found however it was encoded.
+        if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')) {
+            return Some(TokenSource::Query(Box::from(text)));
+        }
+        context.problems.add(field.error("the name of a parameter is letters, digits and any of `-._~`"));
+        return None;
+    }
+    let name = header_name(&field, text, false, context)?;
+    if let Some(reason) = rules.against_source(name.as_str()) {
+        context.problems.add(field.error(format!("{} cannot carry tokens: {reason}", field.found())));
+        return None;
+    }
+    if name == http::header::AUTHORIZATION {
+        return Some(TokenSource::Authorization);
+    }
+    Some(TokenSource::Header(name))
+}

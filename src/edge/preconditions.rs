@@ -1,0 +1,102 @@
+//! What a process needs before it starts: its addresses, its state directory. Each is tried, and what fails is named.
+use std::{
+    fmt, fs, io,
+    net::TcpListener,
+    os::unix::{
+        fs::{DirBuilderExt, FileTypeExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    config::settings::{Address, Startup},
+    edge::{access_log::AccessLogError, metrics::MetricsError, upstream::UpstreamError},
+};
+
+/// Why a process cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A socket cannot be bound.
+    Bind(String, io::Error),
+    /// The state directory cannot be made or written.
+    StateDirectory(PathBuf, io::Error),
+    /// The access log cannot be opened.
+    AccessLog(AccessLogError),
+    /// The metrics cannot be set up.
+    Metrics(MetricsError),
+    /// The system gives no random bytes.
+    Randomness,
+    /// An upstream cannot be made ready.
+    Upstream(UpstreamError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) => write!(formatter, "cannot listen on {address}: {error}"),
+            Self::StateDirectory(path, error) => {
+                write!(formatter, "the state directory {} cannot be used: {error}", path.display())
+            }
+            Self::AccessLog(error) => write!(formatter, "{error}"),
+            Self::Metrics(error) => write!(formatter, "{error}"),
+            Self::Randomness => formatter.write_str("the system gives no random bytes"),
+            Self::Upstream(error) => write!(formatter, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The socket that every instance with a runtime directory has, for commands on the same host.
+pub fn private_admin_socket() -> Option<Address> {
+    let directory = std::env::var_os("RUNTIME_DIRECTORY")?;
+    // systemd separates several directories with a colon; the first is the one named in the unit first.
+    let directory = directory.to_str()?.split(':').next().filter(|first| !first.is_empty())?;
+    Some(Address::Unix(Path::new(directory).join("admin.sock")))
+}
+
+/// Binds each address once, so that one in use is an error before anything is started.
+pub fn check_addresses(startup: &Startup) -> Result<(), StartError> {
+    let private = private_admin_socket();
+    let addresses = startup.listeners.iter().map(|listener| &listener.address);
+    for address in addresses.chain(startup.admin.address.as_ref()).chain(private.as_ref()) {
+        let checked = match address {
+            Address::Tcp(address) => TcpListener::bind(address).map(drop),
+            Address::Unix(path) => check_socket_path(path),
+        };
+        checked.map_err(|error| StartError::Bind(address.to_string(), error))?;
+    }
+    Ok(())
+}
+
+/// A socket that nobody listens on any more may be replaced; anything else at its path may not.
+fn check_socket_path(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket is there"))
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let listener = UnixListener::bind(path)?;
+            drop(listener);
+            fs::remove_file(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A state directory that is written in the configuration is made when it is missing, and must be writable.
+pub fn check_state_directory(startup: &Startup) -> Result<(), StartError> {
+    let Some(path) = &startup.server.state_directory else { return Ok(()) };
+    let usable = || -> io::Result<()> {
+        if !path.is_dir() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        }
+        let probe = path.join(".probe");
+        fs::File::create(&probe)?;
+        fs::remove_file(&probe)
+    };
+    usable().map_err(|error| StartError::StateDirectory(path.clone(), error))
+}

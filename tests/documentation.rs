@@ -1,0 +1,87 @@
+//! What the documentation says is what the product does: tables are generated from the code, examples are run.
+//!
+//! `PORTCULLIS_WRITE_DOCS=1 cargo test documentation` writes the generated files anew.
+use std::{fmt::Write as _, fs, path::PathBuf};
+
+use portcullis::{
+    edge::metrics,
+    gate::rejection::{Challenge, Rejection},
+};
+
+use crate::support::{folder::Folder, gateway};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Compares a file of the documentation with what the code says it must be.
+fn check_generated(place: &str, expected: &str) {
+    let path = root().join(place);
+    if std::env::var_os("PORTCULLIS_WRITE_DOCS").is_some() {
+        fs::write(&path, expected).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == expected,
+        "{place} is not what the code says; PORTCULLIS_WRITE_DOCS=1 cargo test documentation writes it"
+    );
+}
+
+#[test]
+fn the_page_of_refusals_is_the_table_in_the_code() {
+    let mut page = "# Refusals\n\n\
+        Every request that is refused gets `application/problem+json` (RFC 9457) with `type`, `title`, `status`, `reason` and\n\
+        `request_id`; the reason is also in the access log and, for those of authentication, in\n\
+        `portcullis_auth_rejections_total`. When several apply, the first one looked for counts.\n\n\
+        | status | reason | challenge | title | asked for by |\n|---|---|---|---|---|\n"
+        .to_owned();
+    for rejection in Rejection::ALL {
+        let row = rejection.row();
+        let challenge = match row.challenge {
+            Challenge::Silent => "",
+            Challenge::Invite => "`Bearer` without `error`",
+            Challenge::Error(code) => code,
+        };
+        writeln!(page, "| {} | `{}` | {challenge} | {} | {} |", row.status, row.label, row.title, row.section).unwrap();
+    }
+    page.push_str("\nThis page is written by the test `documentation`.\n");
+    check_generated("docs/refusals.md", &page);
+}
+
+#[test]
+fn the_page_of_metrics_is_the_table_in_the_code() {
+    let page = format!(
+        "# Metrics\n\nServed at `/metrics` of the admin address in the Prometheus text format. Labels are closed sets: never a\n\
+         subject, path, `kid` or raw host; an unmatched route or issuer is `-`.\n\n{}\n\
+         This page is written by the test `documentation`.\n",
+        metrics::reference().trim_end().to_owned() + "\n"
+    );
+    check_generated("docs/metrics.md", &page);
+}
+
+/// The first block of YAML in a page.
+fn first_yaml(page: &str) -> &str {
+    let (_, after) = page.split_once("```yaml\n").unwrap();
+    after.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_valid() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let folder = Folder::new();
+    let path = folder.write("readme.yaml", first_yaml(&readme).as_bytes());
+    let finished = gateway::run(&["validate", "-c", path.to_str().unwrap()]);
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    assert!(finished.stdout.contains("health"), "the public route is named: {finished:?}");
+}
+
+#[test]
+fn the_readme_names_the_commands_that_exist() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains("apt-get install -y build-essential cmake && cargo run --release -- demo\n"));
+    for file in ["conf/portcullis.yaml", "docs/identity-headers.md", "docs/refusals.md", "docs/metrics.md", "LICENSE"] {
+        assert!(readme.contains(file), "{file} is not linked");
+        assert!(root().join(file).exists(), "{file} is linked but not there");
+    }
+}
