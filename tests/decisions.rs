@@ -125,7 +125,7 @@ fn a_token_of_a_withdrawn_key_is_refused_even_when_it_was_remembered() {
     let token = good().signed_by(&old);
     let fetched = |keys: &[SigningKey]| slot.fetched(Arc::new(keys_of(keys)), None, start, at(0), 0.0);
     assert_eq!(verdict(&decide(&house, "/", &token, at(0))), "keys_unavailable");
-    fetched(&[old.clone()]);
+    fetched(std::slice::from_ref(&old));
     assert_eq!(verdict(&decide(&house, "/", &token, at(0))), "allowed");
     assert_eq!(decide(&house, "/", &token, at(0)).cache, CacheUse::Hit);
     // Another key beside it, and the same key in a new set: still good, still remembered.
@@ -135,7 +135,7 @@ fn a_token_of_a_withdrawn_key_is_refused_even_when_it_was_remembered() {
     slot.failed("down", start, 0.0);
     assert_eq!(verdict(&decide(&house, "/", &token, at(0))), "allowed");
     // Withdrawn: at the next request, remembered or not. `old` is unknown now, and nothing could be fetched.
-    fetched(&[new.clone()]);
+    fetched(std::slice::from_ref(&new));
     let judgement = decide(&house, "/", &token, at(0));
     assert_eq!((verdict(&judgement), judgement.cache), ("keys_unavailable", CacheUse::Stale));
     assert_eq!(decide(&house, "/", &token, at(0)).cache, CacheUse::Miss, "it was forgotten");
@@ -159,7 +159,8 @@ fn an_issuers_keys_verify_that_issuers_tokens_only() {
         vec![issuer("first", "https://first.test"), issuer("second", "https://second.test")],
         vec![both, only_second],
     );
-    let house = gatekeeper(rules, vec![keys_of(&[first.clone()]), keys_of(&[second.clone()])], 10);
+    let house =
+        gatekeeper(rules, vec![keys_of(std::slice::from_ref(&first)), keys_of(std::slice::from_ref(&second))], 10);
     let from = |name: &str, key: &SigningKey| good().claim("iss", name).signed_by(key);
     for (path, token, expected) in [
         ("/both", from("https://first.test", &first), "allowed"),

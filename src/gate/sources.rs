@@ -197,14 +197,14 @@ mod tests {
     #[test]
     fn several_tokens_are_refused_even_when_they_are_equal() {
         let repeated = Err(Rejection::TokenRepeated);
-        check(&[("authorization", "Bearer t"), ("authorization", "Bearer t")], None, repeated.clone());
-        check(&[("authorization", "Basic t"), ("authorization", "Bearer t")], None, repeated.clone());
-        check(&[("authorization", "Bearer t"), ("x-access-token", "t")], None, repeated.clone());
-        check(&[("authorization", "Bearer t")], Some("access_token=t"), repeated.clone());
-        check(&[], Some("access_token=t&access_token=t"), repeated.clone());
-        check(&[], Some("access_token=t&%61ccess_token=u"), repeated.clone());
-        check(&[("authorization", "Bearer a, Bearer b")], None, repeated.clone());
-        check(&[("authorization", "Bearer ,a")], None, repeated.clone());
+        check(&[("authorization", "Bearer t"), ("authorization", "Bearer t")], None, repeated);
+        check(&[("authorization", "Basic t"), ("authorization", "Bearer t")], None, repeated);
+        check(&[("authorization", "Bearer t"), ("x-access-token", "t")], None, repeated);
+        check(&[("authorization", "Bearer t")], Some("access_token=t"), repeated);
+        check(&[], Some("access_token=t&access_token=t"), repeated);
+        check(&[], Some("access_token=t&%61ccess_token=u"), repeated);
+        check(&[("authorization", "Bearer a, Bearer b")], None, repeated);
+        check(&[("authorization", "Bearer ,a")], None, repeated);
         check(&[("x-access-token", "a,b")], None, repeated);
     }
 
@@ -212,7 +212,7 @@ mod tests {
     fn a_bearer_scheme_without_a_token_is_malformed() {
         let malformed = Err(Rejection::TokenMalformed);
         for value in ["Bearer", "bearer ", "Bearer\tt", "Bearer=t", "Bearer:t"] {
-            check(&[("authorization", value)], None, malformed.clone());
+            check(&[("authorization", value)], None, malformed);
         }
     }
 
