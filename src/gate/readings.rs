@@ -1,7 +1,7 @@
 //! Every way in which a server behind the gate might read a path.
 //!
 //! Servers decode escapes once, twice or not at all, take `\` for `/`, merge slashes, cut `;parameters` and what
-//! follows a NUL, and resolve dot segments, in whatever order. A path is safe to forward when all of these readings
+//! follows a NUL or a decoded `?` or `#`, and resolve dot segments, in whatever order. A path is safe to forward when all of these readings
 //! pick the route that the plain reading picks. This file makes the readings; `route_table` compares the routes. Case
 //! and trailing slash are readings too, but are handled there, as looser comparison.
 //!
@@ -65,7 +65,7 @@ pub fn readings(path: &str, encoded_slash: EncodedSlash) -> Result<BTreeSet<Vec<
                 open.push((decodings + 1, decoded));
             }
         }
-        for step in [backslash_as_slash, parameters_cut, cut_at_nul, slashes_merged] {
+        for step in [backslash_as_slash, parameters_cut, cut_at_nul, cut_at_delimiter, slashes_merged] {
             let next = step(&reading);
             if next != reading {
                 open.push((decodings, next));
@@ -122,6 +122,11 @@ fn parameters_cut(reading: &[u8]) -> Vec<u8> {
 
 fn cut_at_nul(reading: &[u8]) -> Vec<u8> {
     reading.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
+}
+
+/// A decoded `?` or `#`, taken for the beginning of a query or fragment by a server that parses again.
+fn cut_at_delimiter(reading: &[u8]) -> Vec<u8> {
+    reading.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default().to_vec()
 }
 
 fn slashes_merged(reading: &[u8]) -> Vec<u8> {
@@ -193,6 +198,8 @@ mod tests {
             "/admin;x",
             "/admin%00.png",
             "/admin%2500.png",
+            "/admin%3fx",
+            "/admin%2523",
             "/admin/.",
             "/admin/x/..",
         ] {
