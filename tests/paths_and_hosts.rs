@@ -228,6 +228,32 @@ fn a_raw_target_is_never_repaired_into_a_door() {
 }
 
 #[test]
+fn a_target_in_no_known_form_is_never_judged_as_the_root() {
+    let routes = r#"
+  - {name: root, path_prefix: /, auth: none, upstream: echo}
+  - {name: admin, path_prefix: /admin, upstream: echo}
+"#;
+    let house = House::start("", routes);
+    for target in [
+        "admin",
+        "admin?x",
+        "?x",
+        "\\admin",
+        "foo:/admin",
+        "javascript:/../admin",
+        "x:y://api.test/admin",
+        "http:/admin",
+        "file:///admin",
+    ] {
+        check(&house, request_bytes("GET", target, &[]), RefusedSomehow);
+    }
+    check(&house, request_bytes("GET", "admin", &[]), Refused("request_malformed"));
+    check(&house, request_bytes("GET", "*", &[]), Refused("route_not_found"));
+    check(&house, request_bytes("GET", "http://api.test/x?y", &[]), Forwarded("/x?y"));
+    check(&house, request_bytes("GET", "http://api.test/admin", &[]), Refused("token_missing"));
+}
+
+#[test]
 fn a_route_whose_upstream_minds_case_may_say_so() {
     check_targets(&[("/Cased/x", Forwarded("/Cased/x")), ("/cased/x", Refused("token_missing"))]);
 }
@@ -393,6 +419,8 @@ fn the_authority_of_an_absolute_target_counts() {
     check(&house, request("http://user@public.test/x", "public.test"), RefusedSomehow);
     check(&house, request("http://admin.test/../x", "admin.test"), Refused("path_ambiguous"));
     check(&house, request("http://public.test", "public.test"), Forwarded("/"));
+    // No absolute form, whatever it looks like: the host behind would be the one in `Host`.
+    check(&house, request("x:y://public.test/", "admin.test"), Refused("request_malformed"));
 }
 
 #[test]
