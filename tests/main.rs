@@ -12,6 +12,7 @@
 mod architecture;
 mod decisions;
 mod documentation;
+mod framing;
 mod lifecycle;
 mod paths_and_hosts;
 mod refusals;

@@ -135,8 +135,11 @@ impl ProxyHttp for Gateway {
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Exchange) -> Result<()> {
         let timeouts = &self.shared.client_timeouts;
-        // Pingora counts whole seconds, and zero would be no keep-alive at all.
-        session.set_keepalive(Some(timeouts.keepalive.as_secs().max(1)));
+        // A connection that Pingora means to close stays so: HTTP/1.0, or a request that was framed twice.
+        if session.get_keepalive().is_some() {
+            // Pingora counts whole seconds, and zero would be no end at all.
+            session.set_keepalive(Some(timeouts.keepalive.as_secs().max(1)));
+        }
         if !session.is_upgrade_req() {
             session.set_read_timeout(Some(timeouts.body));
         }
@@ -144,9 +147,8 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        if Connection::has_irregular_line(session) {
-            let refusal = Refusal::new(Rejection::RequestMalformed).because("a request line that is not well-formed");
-            self.refuse(session, exchange, refusal).await?;
+        if let Some(detail) = Connection::irregularity(session) {
+            self.refuse(session, exchange, Refusal::new(Rejection::RequestMalformed).because(detail)).await?;
             return Ok(true);
         }
         let mut judgement = self.decide(session, exchange).await;
