@@ -79,14 +79,16 @@ pub fn query_without(query: &str, names: &[Box<str>]) -> Option<String> {
     if names.is_empty() || !parameters(query).any(|(name, _)| names.iter().any(|owned| is_name(name, owned))) {
         return None;
     }
-    let kept: Vec<&str> = query
-        .split('&')
-        .filter(|parameter| {
-            let name = parameter.split('=').next().unwrap_or_default();
-            !names.iter().any(|owned| is_name(name, owned))
-        })
-        .collect();
-    Some(kept.join("&"))
+    let is_kept = |parameter: &&str| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        !names.iter().any(|owned| is_name(name, owned))
+    };
+    // What was found behind either separator is removed behind either.
+    let groups = query.split('&').filter_map(|group| {
+        let kept: Vec<&str> = group.split(';').filter(is_kept).collect();
+        (!kept.is_empty()).then(|| kept.join(";"))
+    });
+    Some(groups.collect::<Vec<String>>().join("&"))
 }
 
 fn in_authorization(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
@@ -223,6 +225,10 @@ mod tests {
             ("a=1&access_token=t&b=2", Some("a=1&b=2")),
             ("access%5ftoken=t", Some("")),
             ("access_token", Some("")),
+            ("a=1;access_token=t", Some("a=1")),
+            ("access_token=t;a=1&b", Some("a=1&b")),
+            ("a;access%5Ftoken=t;b&&c;d", Some("a;b&&c;d")),
+            ("a=1;b", None),
             ("a=1", None),
             ("a=%41&b", None),
             ("", None),
