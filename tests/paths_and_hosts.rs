@@ -419,6 +419,8 @@ fn the_authority_of_an_absolute_target_counts() {
     check(&house, request("http://user@public.test/x", "public.test"), RefusedSomehow);
     check(&house, request("http://admin.test/../x", "admin.test"), Refused("path_ambiguous"));
     check(&house, request("http://public.test", "public.test"), Forwarded("/"));
+    let hostless = "GET http://public.test/x HTTP/1.0\r\n\r\n";
+    check(&house, hostless, Refused("request_malformed"));
     // No absolute form, whatever it looks like: the host behind would be the one in `Host`.
     check(&house, request("x:y://public.test/", "admin.test"), Refused("request_malformed"));
 }

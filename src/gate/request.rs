@@ -124,7 +124,8 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// RFC 9112 §3.2: exactly one `Host`, and the authority of an absolute target over it.
+    /// RFC 9112 §3.2: exactly one `Host`. An absolute target names the same one: it is `Host` that is forwarded, so
+    /// nothing else may be judged.
     fn host(&self) -> Result<Host<'r>, Refusal> {
         let mut fields = self.headers.get_all(header::HOST).iter();
         let field = fields.next();
@@ -135,15 +136,12 @@ impl<'r> Request<'r> {
         let parse = |text| Host::parse(text).map_err(|fault| malformed(format!("host: {fault}")));
         let host = field.map(parse).transpose()?;
         match (self.authority, host) {
-            (Some(authority), host) => {
-                let named = parse(authority)?;
-                if self.version >= Version::HTTP_2 && host.is_some_and(|host| host != named) {
-                    return Err(malformed("Host and :authority differ"));
-                }
-                Ok(named)
+            (Some(authority), Some(host)) if parse(authority)? != host => {
+                Err(malformed("Host and the target's authority differ"))
             }
-            (None, Some(host)) => Ok(host),
-            (None, None) => Err(malformed("no Host")),
+            (Some(authority), None) if self.version >= Version::HTTP_2 => parse(authority),
+            (_, Some(host)) => Ok(host),
+            (_, None) => Err(malformed("no Host")),
         }
     }
 
