@@ -207,7 +207,7 @@ fn a_raw_target_is_never_repaired_into_a_door() {
         (b"\\admin", RefusedSomehow),
         (b"admin", RefusedSomehow),
         (b"public", RefusedSomehow),
-        (b"/public#/../admin", RefusedOrForwarded("/public")),
+        (b"/public#/../admin", Refused("request_malformed")),
         (b"/admin#/public", RefusedSomehow),
         (b"/public /admin", RefusedSomehow),
         (b"/public/a /admin", RefusedOrForwarded("/public/a%20/admin")),

@@ -126,8 +126,9 @@ impl RequestLine {
                 b'\n' => self.has_ended = true,
                 b'\r' => {}
                 b' ' => self.spaces = self.spaces.saturating_add(1),
-                // What Pingora would escape: no request target may hold it (RFC 3986 §2).
-                b'<' | b'>' | b'"' | 0..=0x1f | 0x7f => self.has_forbidden_byte = true,
+                // What Pingora would escape or, with all that follows a `#`, drop: no request target may hold it
+                // (RFC 3986 §2, RFC 9112 §3.2).
+                b'<' | b'>' | b'"' | b'#' | 0..=0x1f | 0x7f => self.has_forbidden_byte = true,
                 _ => {}
             }
             self.has_begun = true;
@@ -261,6 +262,7 @@ mod tests {
             ("GET /a\tb HTTP/1.1\r\n", true),
             ("GET /<a> HTTP/1.1\r\n", true),
             ("GET /\"a\" HTTP/1.1\r\n", true),
+            ("GET /a#b HTTP/1.1\r\n", true),
             ("GET /\u{1} HTTP/1.1\r\n", true),
             ("GET /\r\n", true),
         ] {
