@@ -2,6 +2,8 @@
 //!
 //! It never chooses: two tokens, or one token in two places, is a refusal, since whoever reads the other one would
 //! see another identity (RFC 6750 §2).
+use std::fmt;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::gate::rejection::{Refusal, Rejection};
@@ -18,7 +20,7 @@ pub enum TokenSource {
 }
 
 /// A token and where it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FoundToken<'r> {
     /// The token as sent.
     pub text: &'r str,
@@ -27,13 +29,29 @@ pub struct FoundToken<'r> {
     pub in_query: bool,
 }
 
+impl fmt::Debug for FoundToken<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the token.
+        write!(formatter, "FoundToken({} bytes, in the query: {})", self.text.len(), self.in_query)
+    }
+}
+
 /// The scheme and credentials of one `Authorization` value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Credentials<'r> {
     /// The Bearer scheme in any case, and what follows it.
     Bearer(&'r str),
     /// Any other scheme: no token, and not portcullis's business.
     Other,
+}
+
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Bearer(_) => "Bearer",
+            Self::Other => "Other",
+        })
+    }
 }
 
 /// Finds the one token of a request.
@@ -208,6 +226,13 @@ mod tests {
         check(&[("authorization", "Bearer a, Bearer b")], None, repeated.clone());
         check(&[("authorization", "Bearer ,a")], None, repeated.clone());
         check(&[("x-access-token", "a,b")], None, repeated);
+    }
+
+    #[test]
+    fn a_token_that_was_found_is_not_shown() {
+        let token = FoundToken { text: "secret", in_query: true };
+        assert_eq!(format!("{token:?}"), "FoundToken(6 bytes, in the query: true)");
+        assert_eq!(format!("{:?} {:?}", credentials("Bearer secret"), credentials("Basic secret")), "Bearer Other");
     }
 
     #[test]
