@@ -305,6 +305,19 @@ fn another_token_is_never_answered_for() {
 }
 
 #[test]
+fn a_remembered_token_counts_why_it_is_refused() {
+    let house = house(10);
+    let bytes = |token: Token| {
+        let judgement = decide(&house, "/", &token.signed_by(signing_key()), at(0));
+        (verdict(&judgement), judgement.known.unwrap().bytes())
+    };
+    let (_, good_bytes) = bytes(good());
+    let (reason, audience_bytes) = bytes(good().claim("aud", "x".repeat(100)));
+    assert_eq!(reason, "audience_mismatch");
+    assert!(audience_bytes >= good_bytes + 100, "{audience_bytes}, {good_bytes}");
+}
+
+#[test]
 fn the_cache_stays_within_its_entries() {
     let house = house(20);
     for number in 0..200 {

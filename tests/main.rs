@@ -13,6 +13,7 @@ mod architecture;
 mod corpora;
 mod decisions;
 mod documentation;
+mod framing;
 mod identity_provider;
 mod lifecycle;
 mod paths_and_hosts;
