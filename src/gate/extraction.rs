@@ -1,6 +1,8 @@
 //! Verified claims become facts: what the configuration names is checked for its type, taken out and rendered.
 //!
 //! It never coerces: a claim of the wrong type fails closed (RFC 7519 §4; CVE-2026-25537 is what happens otherwise).
+use std::fmt::Display;
+
 use http::HeaderValue;
 
 use crate::gate::{
@@ -62,7 +64,7 @@ fn facts(claims: &Object<'_>, issuer: &Issuer, headers: &[IdentityHeader]) -> Re
         return Err(invalid("iat is before 1970"));
     }
     for name in ["sub", "jti"] {
-        text(claims, &ClaimPath::top(name))?;
+        string(present(claims, name), &name)?;
     }
     let audience_fault = audience_fault(claims, issuer)?;
     let subject = text(claims, &issuer.subject)?;
@@ -104,7 +106,7 @@ fn faulty(claims: &Object<'_>, issuer: &Issuer, refusal: Refusal) -> Facts {
 }
 
 fn check_presence(claims: &Object<'_>, issuer: &Issuer) -> Result<(), Refusal> {
-    let is_missing = |name: &str| claims.get(name).is_none_or(|claim| *claim == Json::Null);
+    let is_missing = |name: &str| present(claims, name).is_none();
     let audience = match issuer.audiences {
         Audiences::AnyOf(_) => Some(issuer.audience_claim.as_ref()),
         Audiences::Unchecked => None,
@@ -146,11 +148,21 @@ fn time(claims: &Object<'_>, name: &str, rounding: Rounding) -> Result<Option<Un
     }
 }
 
+/// The claim of this name, where it is not `null`, which counts as absent.
+fn present<'c, 't>(claims: &'c Object<'t>, name: &str) -> Option<&'c Json<'t>> {
+    claims.get(name).filter(|claim| **claim != Json::Null)
+}
+
 /// A string that is not empty.
 fn text(claims: &Object<'_>, place: &ClaimPath) -> Result<Option<Box<str>>, Refusal> {
-    match claims.at(place.names()) {
+    Ok(string(claims.at(place.names()), place)?.map(Box::from))
+}
+
+/// The string of a claim that was found at `place`.
+fn string<'c>(claim: Option<&'c Json<'_>>, place: &dyn Display) -> Result<Option<&'c str>, Refusal> {
+    match claim {
         None => Ok(None),
-        Some(Json::String(text)) if !text.is_empty() => Ok(Some(Box::from(text.as_ref()))),
+        Some(Json::String(text)) if !text.is_empty() => Ok(Some(text)),
         Some(Json::String(_)) => Err(invalid(format!("{place} is an empty string"))),
         Some(other) => Err(invalid(format!("{place} is {}, not a string", other.kind()))),
     }
@@ -159,7 +171,7 @@ fn text(claims: &Object<'_>, place: &ClaimPath) -> Result<Option<Box<str>>, Refu
 /// Nothing when the audience is accepted, else why it is not (RFC 7519 §4.1.3).
 fn audience_fault(claims: &Object<'_>, issuer: &Issuer) -> Result<Option<Box<str>>, Refusal> {
     let name = issuer.audience_claim.as_ref();
-    let Some(claim) = claims.get(name).filter(|claim| **claim != Json::Null) else { return Ok(None) };
+    let Some(claim) = present(claims, name) else { return Ok(None) };
     let named: Vec<&str> = match claim {
         Json::String(text) => vec![text],
         Json::List(elements) => elements
@@ -181,9 +193,9 @@ fn audience_fault(claims: &Object<'_>, issuer: &Issuer) -> Result<Option<Box<str
 fn client(claims: &Object<'_>, place: &ClientPlace) -> Result<Option<Box<str>>, Refusal> {
     match place {
         ClientPlace::Claim(place) => text(claims, place),
-        ClientPlace::Usual => match text(claims, &ClaimPath::top("client_id"))? {
-            Some(client) => Ok(Some(client)),
-            None => text(claims, &ClaimPath::top("azp")),
+        ClientPlace::Usual => match string(present(claims, "client_id"), &"client_id")? {
+            Some(client) => Ok(Some(Box::from(client))),
+            None => Ok(string(present(claims, "azp"), &"azp")?.map(Box::from)),
         },
     }
 }
@@ -192,10 +204,10 @@ fn scopes(claims: &Object<'_>, place: &ScopesPlace) -> Result<Box<[Box<str>]>, R
     let claim = match place {
         ScopesPlace::Claim(place) => return names(claims.at(place.names()), &place.to_string()),
         // RFC 8693 §4.2: a string with spaces and nothing else.
-        ScopesPlace::Usual => claims.get("scope").filter(|claim| **claim != Json::Null),
+        ScopesPlace::Usual => present(claims, "scope"),
     };
     match claim {
-        None => names(claims.get("scp").filter(|claim| **claim != Json::Null), "scp"),
+        None => names(present(claims, "scp"), "scp"),
         Some(Json::String(_)) => names(claim, "scope"),
         Some(other) => Err(invalid(format!("scope is {}, not a string", other.kind()))),
     }

@@ -22,9 +22,8 @@ pub enum Ownership {
 pub struct HeaderFirewall {
     /// Sorted by hash.
     names: Vec<Entry>,
-    prefixes: Vec<Prefix>,
-    /// Bit `n` is set when a prefix of `n` letters and digits exists.
-    prefix_lengths: u64,
+    /// Those of `n` letters and digits are at position `n`, so that few are looked at for each letter of a name.
+    prefixes: Vec<Vec<Prefix>>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,10 +93,12 @@ impl HeaderFirewall {
         match name.strip_suffix('*') {
             Some(prefix) => {
                 let folded = folded(prefix);
-                // Folded prefixes are short; a longer one is matched by its first 63 letters.
-                let folded: Box<str> = folded.chars().take(63).collect::<String>().into();
-                self.prefix_lengths |= 1 << folded.len();
-                self.prefixes.push(Prefix { hash: hash_of(&folded), folded });
+                if self.prefixes.len() <= folded.len() {
+                    self.prefixes.resize_with(folded.len() + 1, Vec::new);
+                }
+                if let Some(prefixes) = self.prefixes.get_mut(folded.len()) {
+                    prefixes.push(Prefix { hash: hash_of(&folded), folded: folded.into() });
+                }
             }
             None => self.add(name, None),
         }
@@ -113,14 +114,12 @@ impl HeaderFirewall {
     /// Judges one header name, in any case.
     pub fn ownership(&self, name: &str) -> Ownership {
         let mut hash = HASH_START;
-        let mut length = 0_u32;
         let mut begins_owned = false;
+        let mut prefixes = self.prefixes.iter().skip(1);
         for letter in folded_letters(name) {
             hash = hash_step(hash, letter);
-            length += 1;
-            if length < 64 && self.prefix_lengths >> length & 1 == 1 {
-                begins_owned |= self.prefixes.iter().any(|prefix| prefix.hash == hash && begins(name, &prefix.folded));
-            }
+            let candidates = prefixes.next().map(Vec::as_slice).unwrap_or_default();
+            begins_owned |= candidates.iter().any(|prefix| prefix.hash == hash && begins(name, &prefix.folded));
         }
         let first = self.names.partition_point(|entry| entry.hash < hash);
         let mut candidates = self.names.iter().skip(first).take_while(|entry| entry.hash == hash);

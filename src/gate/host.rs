@@ -15,14 +15,15 @@ impl<'r> Host<'r> {
     /// # Errors
     /// One line that says what is wrong: empty, userinfo, a character that a host cannot have, a port above 65535.
     pub fn parse(authority: &'r str) -> Result<Self, &'static str> {
-        if authority.contains('@') {
+        // Bytes are searched, not characters: for texts as short as these that is several times as quick.
+        if authority.as_bytes().contains(&b'@') {
             return Err("userinfo in the host");
         }
         if let Some(rest) = authority.strip_prefix('[') {
             return Self::parse_address(rest);
         }
-        let (name, port) = match authority.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
+        let (name, port) = match authority.bytes().position(|byte| byte == b':') {
+            Some(colon) => (authority.get(..colon).unwrap_or_default(), authority.get(colon + 1..)),
             None => (authority, None),
         };
         check_port(port)?;
@@ -30,7 +31,7 @@ impl<'r> Host<'r> {
             return Err("a character that a host name cannot have");
         }
         let name = name.strip_suffix('.').unwrap_or(name);
-        if name.is_empty() || name.split('.').any(str::is_empty) {
+        if name.as_bytes().split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
             return Err("an empty host or label");
         }
         let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {

@@ -78,22 +78,22 @@ impl<'r> Request<'r> {
     /// method, framing, host and target, [`Rejection::MethodNotAllowed`] for TRACE and CONNECT,
     /// [`Rejection::PathAmbiguous`] for a broken escape, [`Rejection::HeaderForbidden`].
     pub fn shape(&self, limits: &RequestLimits, firewall: &HeaderFirewall) -> Result<Shape<'r>, Refusal> {
-        self.check_sizes(limits)?;
+        let fields = Fields::of(self.headers);
+        self.check_sizes(limits, fields.bytes)?;
         self.check_method()?;
-        let declared_length = self.check_framing()?;
-        let host = self.host()?;
+        let declared_length = self.check_framing(&fields)?;
+        let host = self.host(&fields.hosts)?;
         let path = self.path()?;
         self.check_nominations(firewall)?;
         Ok(Shape { host, path, declared_length })
     }
 
-    fn check_sizes(&self, limits: &RequestLimits) -> Result<(), Refusal> {
+    fn check_sizes(&self, limits: &RequestLimits, bytes: usize) -> Result<(), Refusal> {
         if self.target_bytes > limits.uri_bytes {
             return Err(Refusal::new(Rejection::UriTooLong)
                 .because(format!("{} bytes, at most {}", self.target_bytes, limits.uri_bytes)));
         }
         let count = self.headers.len();
-        let bytes: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         if count > limits.headers || bytes > limits.header_bytes {
             return Err(Refusal::new(Rejection::HeaderTooLarge).because(format!("{count} fields, {bytes} bytes")));
         }
@@ -111,14 +111,11 @@ impl<'r> Request<'r> {
     }
 
     /// The declared length, where there is one way only to find the end of the body (RFC 9112 §6.3).
-    fn check_framing(&self) -> Result<Option<u64>, Refusal> {
-        let mut codings = self.headers.get_all(header::TRANSFER_ENCODING).iter();
-        let mut lengths = self.headers.get_all(header::CONTENT_LENGTH).iter();
-        let (coding, length) = (codings.next(), lengths.next());
-        if codings.next().is_some() || lengths.next().is_some() {
+    fn check_framing(&self, fields: &Fields<'_>) -> Result<Option<u64>, Refusal> {
+        if fields.codings.are_several || fields.lengths.are_several {
             return Err(malformed("a framing field that occurs twice"));
         }
-        match (coding, length) {
+        match (fields.codings.first, fields.lengths.first) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => Err(malformed("both Content-Length and Transfer-Encoding")),
             (Some(_), None) if self.version < Version::HTTP_11 => Err(malformed("Transfer-Encoding in HTTP/1.0")),
@@ -135,13 +132,12 @@ impl<'r> Request<'r> {
 
     /// RFC 9112 §3.2: exactly one `Host`. An absolute target names the same one: it is `Host` that is forwarded, so
     /// nothing else may be judged.
-    fn host(&self) -> Result<Host<'r>, Refusal> {
-        let mut fields = self.headers.get_all(header::HOST).iter();
-        let field = fields.next();
-        if fields.next().is_some() {
+    fn host(&self, fields: &Occurrences<'r>) -> Result<Host<'r>, Refusal> {
+        if fields.are_several {
             return Err(malformed("several Host fields"));
         }
-        let field = field.map(HeaderValue::to_str).transpose().map_err(|_| malformed("a Host that is not ASCII"))?;
+        let field =
+            fields.first.map(HeaderValue::to_str).transpose().map_err(|_| malformed("a Host that is not ASCII"))?;
         let parse = |text| Host::parse(text).map_err(|fault| malformed(format!("host: {fault}")));
         let host = field.map(parse).transpose()?;
         match (self.authority, host) {
@@ -175,6 +171,45 @@ impl<'r> Request<'r> {
             }
         }
         Ok(())
+    }
+}
+
+/// What has to be known of all fields together, gathered in one pass: looking each name up would take longer.
+#[derive(Default)]
+struct Fields<'r> {
+    bytes: usize,
+    hosts: Occurrences<'r>,
+    codings: Occurrences<'r>,
+    lengths: Occurrences<'r>,
+}
+
+/// The values of a field that may occur only once.
+#[derive(Default)]
+struct Occurrences<'r> {
+    first: Option<&'r HeaderValue>,
+    are_several: bool,
+}
+
+impl<'r> Fields<'r> {
+    fn of(headers: &'r HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            fields.bytes += name.as_str().len() + value.len() + 4;
+            match *name {
+                header::HOST => fields.hosts.note(value),
+                header::TRANSFER_ENCODING => fields.codings.note(value),
+                header::CONTENT_LENGTH => fields.lengths.note(value),
+                _ => {}
+            }
+        }
+        fields
+    }
+}
+
+impl<'r> Occurrences<'r> {
+    fn note(&mut self, value: &'r HeaderValue) {
+        self.are_several |= self.first.is_some();
+        self.first = self.first.or(Some(value));
     }
 }
 

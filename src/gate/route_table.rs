@@ -147,7 +147,7 @@ impl RouteTable {
     ) -> Result<(RouteId, &Route), Refusal> {
         let hosts = self.listeners.get(usize::from(listener.0)).ok_or(Rejection::RouteNotFound)?;
         let plain = Looseness { case: false, slash: false };
-        let Some(Slot::One(found)) = hosts.find(host.name(), path.as_str().as_bytes(), plain) else {
+        let Some(Slot::One(found)) = hosts.find(host.name(), path.as_str(), plain) else {
             return Err(self.no_route(hosts, host.name(), path.as_str()));
         };
         let entry = self.entries.get(found.0).ok_or(Rejection::Internal)?;
@@ -162,7 +162,7 @@ impl RouteTable {
     fn no_route(&self, hosts: &HostTable, host: &str, path: &str) -> Refusal {
         let Ok(readings) = readings::readings(path, EncodedSlash::MayDecode) else { return unreadable() };
         let allows = |route: &Route, looseness: Looseness| loosenesses(route).any(|allowed| allowed == looseness);
-        let finds = |reading: &[u8], looseness: Looseness| match hosts.find(host, reading, looseness) {
+        let finds = |reading: &[u8], looseness: Looseness| match hosts.find_reading(host, reading, looseness) {
             None => false,
             Some(Slot::Several) => true,
             Some(Slot::One(entry)) => self.entries.get(entry.0).is_some_and(|entry| {
@@ -227,7 +227,7 @@ fn conflicts_in(entry: &Entry, id: RouteId, route: &Route, routes: &[Route]) -> 
 /// Compares what every reading of the path picks with what its plain reading picked.
 fn check_readings(hosts: &HostTable, host: &str, path: &str, route: &Route, found: EntryId) -> Result<(), Refusal> {
     let agrees = |reading: &[u8]| {
-        loosenesses(route).all(|looseness| hosts.find(host, reading, looseness) == Some(Slot::One(found)))
+        loosenesses(route).all(|looseness| hosts.find_reading(host, reading, looseness) == Some(Slot::One(found)))
     };
     if readings::is_plain(path) {
         return if agrees(path.as_bytes()) {
@@ -292,12 +292,15 @@ impl HostTable {
     }
 
     /// The most specific entry: exact host over longest suffix over any host, then exact path over longest prefix.
-    fn find(&self, host: &str, path: &[u8], looseness: Looseness) -> Option<Slot> {
-        // What is not UTF-8 is compared as if replaced: it has no part in any pattern.
-        let path = String::from_utf8_lossy(path);
+    fn find(&self, host: &str, path: &str, looseness: Looseness) -> Option<Slot> {
         let suffixes = self.below.iter().filter(|(suffix, _)| host.len() > suffix.len() && host.ends_with(&**suffix));
         let tables = self.exact.get(host).into_iter().chain(suffixes.map(|(_, table)| table)).chain([&self.any]);
-        tables.into_iter().find_map(|table| table.find(&path, looseness))
+        tables.into_iter().find_map(|table| table.find(path, looseness))
+    }
+
+    /// The same for a reading, where what is not UTF-8 is compared as if replaced: it has no part in any pattern.
+    fn find_reading(&self, host: &str, reading: &[u8], looseness: Looseness) -> Option<Slot> {
+        self.find(host, &String::from_utf8_lossy(reading), looseness)
     }
 }
 
@@ -360,15 +363,17 @@ impl PathMap {
         if let Some(slot) = self.exact.get(path) {
             return Some(*slot);
         }
-        // Prefixes end where a segment does: at a slash, or at the end of the path.
-        let ends = path.match_indices('/').map(|(position, _)| position).take(self.depth_max + 1);
-        let mut found = None;
-        for end in ends.chain([path.len()]) {
-            if let Some(slot) = path.get(..end).and_then(|prefix| self.prefixes.get(prefix)) {
-                found = Some(*slot);
+        // Prefixes end where a segment does: at a slash, or at the end of the path. The longest is looked for first.
+        let is_slash = |byte: &u8| *byte == b'/';
+        let too_deep = path.bytes().enumerate().filter(|(_, byte)| is_slash(byte)).nth(self.depth_max);
+        let mut end = too_deep.map_or(path.len(), |(position, _)| position);
+        loop {
+            let prefix = path.get(..end)?;
+            if let Some(slot) = self.prefixes.get(prefix) {
+                return Some(*slot);
             }
+            end = prefix.as_bytes().iter().rposition(is_slash)?;
         }
-        found
     }
 }
 

@@ -113,7 +113,7 @@ fn in_authorization(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let Some(value) = only_value(headers, &http::header::AUTHORIZATION)? else { return Ok(None) };
     let Credentials::Bearer(rest) = credentials(value) else { return Ok(None) };
     let token = rest.trim_start_matches(' ');
-    if rest.contains(',') {
+    if has_comma(rest) {
         return Err(repeated("a list of credentials in Authorization"));
     }
     if token.is_empty() || token.len() == rest.len() {
@@ -124,7 +124,7 @@ fn in_authorization(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 
 fn in_header<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>, Refusal> {
     let value = only_value(headers, name)?;
-    if value.is_some_and(|value| value.contains(',')) {
+    if value.is_some_and(has_comma) {
         return Err(repeated("a list in the token header"));
     }
     Ok(value)
@@ -136,10 +136,23 @@ fn only_value<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'
     if values.next().is_some() {
         return Err(repeated("a token header that occurs twice"));
     }
-    match HeaderValue::to_str(value) {
-        Ok(text) => Ok(Some(text.trim_matches([' ', '\t']))),
-        Err(_) => Err(Refusal::new(Rejection::TokenMalformed).because("a byte that no token has")),
+    match visible_text(value) {
+        Some(text) => Ok(Some(text.trim_matches([' ', '\t']))),
+        None => Err(Refusal::new(Rejection::TokenMalformed).because("a byte that no token has")),
     }
+}
+
+// Tokens are long: the next two look at many bytes at once, because they do not stop at the first that they look for.
+
+fn has_comma(text: &str) -> bool {
+    text.bytes().fold(false, |found, byte| found | (byte == b','))
+}
+
+/// What [`HeaderValue::to_str`] answers.
+fn visible_text(value: &HeaderValue) -> Option<&str> {
+    let is_visible = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
+    let all_visible = value.as_bytes().iter().fold(true, |all, byte| all & is_visible(*byte));
+    std::str::from_utf8(value.as_bytes()).ok().filter(|_| all_visible)
 }
 
 fn in_query<'r>(query: Option<&'r str>, name: &str) -> Result<Option<&'r str>, Refusal> {
