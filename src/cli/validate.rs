@@ -2,6 +2,7 @@
 use std::io::Write;
 
 use clap::Args;
+use serde_json::json;
 
 use crate::{
     cli::{CommandError, ExitStatus, Format, config_file::ConfigFile},
@@ -42,7 +43,11 @@ pub fn run(arguments: &ValidateArguments, output: &mut dyn Write) -> Result<Exit
     let loaded = arguments.config.load(secrets)?;
     let is_good = loaded.config.is_some();
     match arguments.format {
-        Format::Json => writeln!(output, "{:#}", loaded.problems.to_json())?,
+        Format::Json => {
+            let not_read: Vec<String> = loaded.skipped.iter().map(|skipped| skipped.written.clone()).collect();
+            let result = json!({ "ok": is_good, "problems": loaded.problems.to_json(), "not_read": not_read });
+            writeln!(output, "{result:#}")?;
+        }
         Format::Text if is_good => {
             write!(output, "{}", loaded.problems.render())?;
             for skipped in &loaded.skipped {
