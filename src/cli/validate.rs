@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     cli::{CommandError, ExitStatus, Format, config_file::ConfigFile},
     config::{load::Secrets, terminal},
+    edge::preconditions,
 };
 
 const EXAMPLES: &str = "\
@@ -42,6 +43,9 @@ pub fn run(arguments: &ValidateArguments, output: &mut dyn Write) -> Result<Exit
     let secrets = if arguments.without_secrets { Secrets::Skip } else { Secrets::Read };
     let loaded = arguments.config.load(secrets)?;
     let is_good = loaded.config.is_some();
+    if let Some(config) = &loaded.config {
+        preconditions::check_places(&config.startup).map_err(CommandError::failed)?;
+    }
     match arguments.format {
         Format::Json => {
             let not_read: Vec<String> = loaded.skipped.iter().map(|skipped| skipped.written.clone()).collect();
