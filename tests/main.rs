@@ -20,4 +20,5 @@ mod paths_and_hosts;
 mod refusals;
 mod security_identity_headers;
 mod support;
+mod systemd;
 mod tokens;
