@@ -125,7 +125,7 @@ fn a_token_of_a_withdrawn_key_is_refused_even_when_it_was_remembered() {
     let token = good().signed_by(&old);
     let fetched = |keys: &[SigningKey]| slot.fetched(Arc::new(keys_of(keys)), None, start, at(0), 0.0);
     assert_eq!(verdict(&decide(&house, "/", &token, at(0))), "keys_unavailable");
-    fetched(&[old.clone()]);
+    fetched(std::slice::from_ref(&old));
     assert_eq!(verdict(&decide(&house, "/", &token, at(0))), "allowed");
     assert_eq!(decide(&house, "/", &token, at(0)).cache, CacheUse::Hit);
     // Another key beside it, and the same key in a new set: still good, still remembered.
@@ -135,7 +135,7 @@ fn a_token_of_a_withdrawn_key_is_refused_even_when_it_was_remembered() {
     slot.failed("down", start, 0.0);
     assert_eq!(verdict(&decide(&house, "/", &token, at(0))), "allowed");
     // Withdrawn: at the next request, remembered or not. `old` is unknown now, and nothing could be fetched.
-    fetched(&[new.clone()]);
+    fetched(std::slice::from_ref(&new));
     let judgement = decide(&house, "/", &token, at(0));
     assert_eq!((verdict(&judgement), judgement.cache), ("keys_unavailable", CacheUse::Stale));
     assert_eq!(decide(&house, "/", &token, at(0)).cache, CacheUse::Miss, "it was forgotten");
@@ -159,7 +159,8 @@ fn an_issuers_keys_verify_that_issuers_tokens_only() {
         vec![issuer("first", "https://first.test"), issuer("second", "https://second.test")],
         vec![both, only_second],
     );
-    let house = gatekeeper(rules, vec![keys_of(&[first.clone()]), keys_of(&[second.clone()])], 10);
+    let house =
+        gatekeeper(rules, vec![keys_of(std::slice::from_ref(&first)), keys_of(std::slice::from_ref(&second))], 10);
     let from = |name: &str, key: &SigningKey| good().claim("iss", name).signed_by(key);
     for (path, token, expected) in [
         ("/both", from("https://first.test", &first), "allowed"),
@@ -253,6 +254,33 @@ fn a_key_verifies_only_the_algorithms_it_was_published_for() {
 }
 
 #[test]
+fn a_key_without_a_name_is_meant_by_any_token_that_no_key_is_named_for() {
+    let (named, nameless, stranger) = (SigningKey::p256("named"), SigningKey::p256("x"), SigningKey::p256("x"));
+    let mut jwk = nameless.jwk();
+    jwk.as_object_mut().unwrap().remove("kid");
+    let set = || KeySet::parse(&key_set(&[named.jwk(), jwk.clone()]), Algorithms::asymmetric()).unwrap();
+    let file = || KeySet::from_public_key_pem(nameless.public_pem().as_bytes(), Algorithms::asymmetric()).unwrap();
+    let other = SigningKey::p384("x");
+    for (what, keys, token, expected) in [
+        ("by the nameless key", set(), good().signed_by(&nameless), "allowed"),
+        ("by a stranger", set(), good().signed_by(&stranger), "key_unknown"),
+        (
+            "by the nameless key under another's name",
+            set(),
+            good().signed_by(&nameless.named("named")),
+            "signature_invalid",
+        ),
+        ("by the named key under no name", set(), good().without_header("kid").signed_by(&named), "allowed"),
+        ("by the key of a file", file(), good().signed_by(&nameless), "allowed"),
+        ("by a stranger, where the key is of a file", file(), good().signed_by(&stranger), "signature_invalid"),
+        ("of another kind, where the key is of a file", file(), good().signed_by(&other), "algorithm_not_allowed"),
+    ] {
+        let house = gatekeeper(plain_ruleset(), vec![keys], 0);
+        assert_eq!(verdict(&decide(&house, "/", &token, at(0))), expected, "signed {what}");
+    }
+}
+
+#[test]
 fn a_token_without_a_kid_is_tried_with_at_most_four_keys_that_fit() {
     let keys: Vec<SigningKey> = (0..6).map(|number| SigningKey::p256(&format!("k{number}"))).collect();
     let house = gatekeeper(plain_ruleset(), vec![keys_of(&keys)], 0);
@@ -274,6 +302,19 @@ fn another_token_is_never_answered_for() {
     assert_ne!(verdict(&decide(&house, "/", &forged, at(0))), "allowed");
     let Decision::Pass(Some(identity)) = decide(&house, "/", &token, at(0)).decision else { panic!("not allowed") };
     assert_eq!(identity.subject(), Some("u1"));
+}
+
+#[test]
+fn a_remembered_token_counts_why_it_is_refused() {
+    let house = house(10);
+    let bytes = |token: Token| {
+        let judgement = decide(&house, "/", &token.signed_by(signing_key()), at(0));
+        (verdict(&judgement), judgement.known.unwrap().bytes())
+    };
+    let (_, good_bytes) = bytes(good());
+    let (reason, audience_bytes) = bytes(good().claim("aud", "x".repeat(100)));
+    assert_eq!(reason, "audience_mismatch");
+    assert!(audience_bytes >= good_bytes + 100, "{audience_bytes}, {good_bytes}");
 }
 
 #[test]

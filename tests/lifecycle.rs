@@ -12,7 +12,7 @@ use crate::support::{
     server::free_address,
     upstream::{Answer, Upstream},
     waiting::{Gate, PATIENCE, eventually},
-    wire::{Address, Wire},
+    wire::Address,
 };
 
 const ROUTES: &str = r#"

@@ -10,11 +10,15 @@
 )]
 
 mod architecture;
+mod corpora;
 mod decisions;
 mod documentation;
+mod framing;
+mod identity_provider;
 mod lifecycle;
 mod paths_and_hosts;
 mod refusals;
 mod security_identity_headers;
 mod support;
+mod systemd;
 mod tokens;

@@ -207,7 +207,7 @@ fn a_raw_target_is_never_repaired_into_a_door() {
         (b"\\admin", RefusedSomehow),
         (b"admin", RefusedSomehow),
         (b"public", RefusedSomehow),
-        (b"/public#/../admin", RefusedOrForwarded("/public")),
+        (b"/public#/../admin", Refused("request_malformed")),
         (b"/admin#/public", RefusedSomehow),
         (b"/public /admin", RefusedSomehow),
         (b"/public/a /admin", RefusedOrForwarded("/public/a%20/admin")),
@@ -225,6 +225,32 @@ fn a_raw_target_is_never_repaired_into_a_door() {
         check(&house, request(target), *expected);
     }
     check(&house, request(b"/public/control"), Forwarded("/public/control"));
+}
+
+#[test]
+fn a_target_in_no_known_form_is_never_judged_as_the_root() {
+    let routes = r#"
+  - {name: root, path_prefix: /, auth: none, upstream: echo}
+  - {name: admin, path_prefix: /admin, upstream: echo}
+"#;
+    let house = House::start("", routes);
+    for target in [
+        "admin",
+        "admin?x",
+        "?x",
+        "\\admin",
+        "foo:/admin",
+        "javascript:/../admin",
+        "x:y://api.test/admin",
+        "http:/admin",
+        "file:///admin",
+    ] {
+        check(&house, request_bytes("GET", target, &[]), RefusedSomehow);
+    }
+    check(&house, request_bytes("GET", "admin", &[]), Refused("request_malformed"));
+    check(&house, request_bytes("GET", "*", &[]), Refused("route_not_found"));
+    check(&house, request_bytes("GET", "http://api.test/x?y", &[]), Forwarded("/x?y"));
+    check(&house, request_bytes("GET", "http://api.test/admin", &[]), Refused("token_missing"));
 }
 
 #[test]
@@ -393,6 +419,10 @@ fn the_authority_of_an_absolute_target_counts() {
     check(&house, request("http://user@public.test/x", "public.test"), RefusedSomehow);
     check(&house, request("http://admin.test/../x", "admin.test"), Refused("path_ambiguous"));
     check(&house, request("http://public.test", "public.test"), Forwarded("/"));
+    let hostless = "GET http://public.test/x HTTP/1.0\r\n\r\n";
+    check(&house, hostless, Refused("request_malformed"));
+    // No absolute form, whatever it looks like: the host behind would be the one in `Host`.
+    check(&house, request("x:y://public.test/", "admin.test"), Refused("request_malformed"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Response, exchange, request_bytes},
+    client::{Response, request_bytes},
     fixture::{self, House, good_bearer, keys_file, signing_key},
     gateway::Gateway,
     keys::{SigningKey, encoded},

@@ -451,3 +451,15 @@ fn a_refused_request_with_forged_headers_is_seen_by_nobody() {
     assert!(upstream.requests().is_empty());
     assert_eq!(upstream.connections(), 0);
 }
+
+#[test]
+fn what_a_route_sets_or_removes_is_the_routes_in_every_spelling() {
+    let routes = r#"
+  - {name: set, path_prefix: /, auth: none, upstream: echo, request_headers: {set: {X-Env: prod}, remove: [X-Debug]}}"#;
+    let House { gateway, upstream } = &House::start("", routes);
+    let forged = [("X_Env", FORGED), ("x.env", FORGED), ("X-Env", FORGED), ("X_Debug", FORGED), ("X-Debug", FORGED)];
+    assert_eq!(gateway.get("/x", &forged).status, 200);
+    let seen = upstream.take();
+    assert_eq!(seen[0].head.folding_onto("X-Env"), [("X-Env", "prod")]);
+    assert!(!seen[0].contains(FORGED), "{:?}", seen[0].head.fields);
+}

@@ -195,7 +195,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
     result.unwrap_or_else(|error| {
         if error.status() != ExitStatus::Ok {
             // Not `eprintln!`, which panics where nobody listens.
-            let _ = writeln!(io::stderr(), "error: {}", without_tokens(error.to_string(), &arguments));
+            // The errors of a configuration begin with their places, as editors expect.
+            let prefix = if error.status() == ExitStatus::BadConfiguration { "" } else { "error: " };
+            let _ = writeln!(io::stderr(), "{prefix}{}", without_tokens(error.to_string(), &arguments));
         }
         error.status()
     })

@@ -2,10 +2,12 @@
 use std::io::Write;
 
 use clap::Args;
+use serde_json::json;
 
 use crate::{
     cli::{CommandError, ExitStatus, Format, config_file::ConfigFile},
     config::{load::Secrets, terminal},
+    edge::preconditions,
 };
 
 const EXAMPLES: &str = "\
@@ -41,8 +43,15 @@ pub fn run(arguments: &ValidateArguments, output: &mut dyn Write) -> Result<Exit
     let secrets = if arguments.without_secrets { Secrets::Skip } else { Secrets::Read };
     let loaded = arguments.config.load(secrets)?;
     let is_good = loaded.config.is_some();
+    if let Some(config) = &loaded.config {
+        preconditions::check_places(&config.startup).map_err(CommandError::failed)?;
+    }
     match arguments.format {
-        Format::Json => writeln!(output, "{:#}", loaded.problems.to_json())?,
+        Format::Json => {
+            let not_read: Vec<String> = loaded.skipped.iter().map(|skipped| skipped.written.clone()).collect();
+            let result = json!({ "ok": is_good, "problems": loaded.problems.to_json(), "not_read": not_read });
+            writeln!(output, "{result:#}")?;
+        }
         Format::Text if is_good => {
             write!(output, "{}", loaded.problems.render())?;
             for skipped in &loaded.skipped {

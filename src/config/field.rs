@@ -186,7 +186,7 @@ impl<'a> Field<'a> {
 
     /// One of several words. `none`, `off` and `false` mean the same where one of them is among the choices, and so do
     /// `on` and `true`.
-    pub fn choice<T: Copy>(&self, choices: &[(&str, T)], problems: &mut Problems) -> Option<T> {
+    pub fn choice<T: Clone>(&self, choices: &[(&str, T)], problems: &mut Problems) -> Option<T> {
         let text = self.node.scalar().filter(|scalar| scalar.kind() != ScalarKind::Null).map(Scalar::text);
         let means = |word: &str, text: &str| {
             word == text
@@ -194,7 +194,7 @@ impl<'a> Field<'a> {
                 || ON_WORDS.contains(&word) && is_word(text, &ON_WORDS)
         };
         if let Some((_, value)) = text.and_then(|text| choices.iter().find(|(word, _)| means(word, text))) {
-            return Some(*value);
+            return Some(value.clone());
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         let problem = self.mismatch(&one_of(&words));

@@ -2,7 +2,8 @@
 //!
 //! Pingora repairs a request line that is not well-formed: `GET /public /admin HTTP/1.1` becomes a request for
 //! `/public%20/admin`. RFC 9112 §3.2 wants it refused instead, since nobody can know what was meant; so each line is
-//! looked at on its way in. It never changes, delays or keeps a byte.
+//! looked at on its way in. It also drops `Content-Length` beside `Transfer-Encoding`, by which whoever stands in front
+//! may have gone (RFC 9112 §6.1). This file never changes, delays or keeps a byte.
 use std::{
     fmt, io,
     pin::Pin,
@@ -14,6 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use http::header;
 use pingora_core::{
     apps::ServerApp,
     protocols::{
@@ -76,9 +78,15 @@ impl Connection {
         session.as_downstream().stream()?.as_any().downcast_ref()
     }
 
-    /// Whether the request line of the current request is one that Pingora had to repair.
-    pub fn has_irregular_line(session: &Session) -> bool {
-        Self::of(session).is_some_and(|connection| connection.line.is_irregular())
+    /// What Pingora repaired in the head of the current request before anybody could see it; nothing where it is as it
+    /// was sent.
+    pub fn irregularity(session: &Session) -> Option<&'static str> {
+        if Self::of(session).is_some_and(|connection| connection.line.is_irregular()) {
+            return Some("a request line that is not well-formed");
+        }
+        let is_framed_twice = session.req_header().headers.contains_key(header::TRANSFER_ENCODING)
+            && has_field(&session.to_h1_raw(), header::CONTENT_LENGTH.as_str());
+        is_framed_twice.then_some("both Content-Length and Transfer-Encoding")
     }
 
     /// The current request is over: what comes next is the beginning of another.
@@ -87,6 +95,14 @@ impl Connection {
             connection.between_requests.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether a head has a field of this name, which is in lower case.
+fn has_field(head: &[u8], name: &str) -> bool {
+    let mut lines = head.split(|byte| *byte == b'\n').skip(1);
+    lines.any(|line| {
+        line.split(|byte| *byte == b':').next().is_some_and(|field| field.eq_ignore_ascii_case(name.as_bytes()))
+    })
 }
 
 /// What was seen of a request line so far (RFC 9112 §3).
@@ -110,8 +126,9 @@ impl RequestLine {
                 b'\n' => self.has_ended = true,
                 b'\r' => {}
                 b' ' => self.spaces = self.spaces.saturating_add(1),
-                // What Pingora would escape: no request target may hold it (RFC 3986 §2).
-                b'<' | b'>' | b'"' | 0..=0x1f | 0x7f => self.has_forbidden_byte = true,
+                // What Pingora would escape or, with all that follows a `#`, drop: no request target may hold it
+                // (RFC 3986 §2, RFC 9112 §3.2).
+                b'<' | b'>' | b'"' | b'#' | 0..=0x1f | 0x7f => self.has_forbidden_byte = true,
                 _ => {}
             }
             self.has_begun = true;
@@ -221,6 +238,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_field_is_found_by_its_whole_name_in_any_case() {
+        for (head, found) in [
+            ("POST / HTTP/1.1\r\nHost: h\r\nCONTENT-length: 3\r\n\r\n", true),
+            ("POST / HTTP/1.1\nContent-Length:3\n\n", true),
+            ("POST /content-length:3 HTTP/1.1\r\nX-Content-Length: 3\r\nA: content-length: 3\r\n\r\n", false),
+            ("content-length: 3\r\n\r\n", false),
+            ("", false),
+        ] {
+            assert_eq!(has_field(head.as_bytes(), "content-length"), found, "{head:?}");
+        }
+    }
+
+    #[test]
     fn a_line_is_irregular_where_it_would_have_to_be_repaired() {
         for (text, irregular) in [
             ("GET / HTTP/1.1\r\nA: b c d\r\n\r\n", false),
@@ -232,6 +262,7 @@ mod tests {
             ("GET /a\tb HTTP/1.1\r\n", true),
             ("GET /<a> HTTP/1.1\r\n", true),
             ("GET /\"a\" HTTP/1.1\r\n", true),
+            ("GET /a#b HTTP/1.1\r\n", true),
             ("GET /\u{1} HTTP/1.1\r\n", true),
             ("GET /\r\n", true),
         ] {

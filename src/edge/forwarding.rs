@@ -37,10 +37,7 @@ pub fn rewrite_request(request: &mut RequestHeader, exchange: &Exchange, origin:
     let installed = &exchange.installed;
     let Some(judgement) = &exchange.judgement else { return Ok(()) };
     let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
-    remove_owned(request, installed, route)?;
-    for name in &route.request_headers.remove {
-        request.remove_header(name.as_str());
-    }
+    remove_owned(request, installed, id, route);
     if let Some(resolved) = installed.route(id) {
         for (name, value) in &resolved.request_set {
             request.insert_header(name.clone(), value.clone())?;
@@ -64,18 +61,22 @@ fn route_of(installed: &Installed, id: Option<RouteId>) -> Option<(RouteId, &Rou
     Some((id, installed.gatekeeper.ruleset().routes.route(id)?))
 }
 
-fn remove_owned(request: &mut RequestHeader, installed: &Installed, route: &Route) -> Result<()> {
+fn remove_owned(request: &mut RequestHeader, installed: &Installed, id: RouteId, route: &Route) {
     let ruleset = installed.gatekeeper.ruleset();
+    let route_owns = |name: &str| {
+        installed.route(id).is_some_and(|resolved| resolved.request_firewall.ownership(name) != Ownership::Free)
+    };
     let leaves = |name: &HeaderName| match ruleset.firewall.ownership(name.as_str()) {
         Ownership::Owned => true,
-        Ownership::Plain => !ruleset.keeps_token_header(route, name, &request.headers),
+        Ownership::Plain if !ruleset.keeps_token_header(route, name, &request.headers) => true,
+        Ownership::Plain | Ownership::Free if route_owns(name.as_str()) => true,
+        Ownership::Plain => false,
         Ownership::Free => installed.drop_underscore_headers && name.as_str().contains('_'),
     };
     let leaving: Vec<HeaderName> = request.headers.keys().filter(|name| leaves(name)).cloned().collect();
     for name in leaving {
         request.remove_header(name.as_str());
     }
-    Ok(())
 }
 
 /// `X-Forwarded-*` and `Forwarded` (RFC 7239) say the same; both say only what portcullis itself saw.

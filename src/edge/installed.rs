@@ -45,6 +45,8 @@ pub struct Installed {
 pub struct InstalledRoute {
     /// Its counters.
     pub metrics: RouteMetrics,
+    /// The names that the route sets on requests or removes from them: what the client sent leaves in every spelling.
+    pub request_firewall: HeaderFirewall,
     /// Header fields to set on requests.
     pub request_set: Vec<(Bytes, http::HeaderValue)>,
     /// Header fields to set on responses.
@@ -81,6 +83,7 @@ impl Installed {
             .iter()
             .map(|route| InstalledRoute {
                 metrics: RouteMetrics::resolve(metrics, &route.name, &issuers, Rejection::LABELS),
+                request_firewall: route_firewall(&route.request_headers),
                 request_set: named(&route.request_headers),
                 response_set: named(&route.response_headers),
                 timeout: route.timeout,
@@ -124,6 +127,12 @@ impl Installed {
     pub fn upstream_metrics(&self, id: UpstreamId) -> Option<&UpstreamMetrics> {
         self.upstream_metrics.get(usize::from(id.0))
     }
+}
+
+fn route_firewall(changes: &HeaderChanges) -> HeaderFirewall {
+    let set = changes.set.iter().map(|(name, _)| name.clone());
+    let removed = changes.remove.iter().map(|name| Box::from(name.as_str()));
+    HeaderFirewall::of_names(&set.chain(removed).collect::<Vec<_>>())
 }
 
 fn named(changes: &HeaderChanges) -> Vec<(Bytes, http::HeaderValue)> {

@@ -271,7 +271,7 @@ fn tell_change(issuer: &RemoteIssuer, set: &KeySet) {
     if is_same {
         return;
     }
-    log::info!("issuer {}: {} keys, {} skipped", issuer.name, set.keys().len(), set.skipped().len());
+    log::info!("issuer {}: usable keys {}, skipped {}", issuer.name, set.keys().len(), set.skipped().len());
     for skipped in set.skipped() {
         let kid = skipped.kid.as_deref().map_or_else(|| "without kid".to_owned(), crate::gate::rejection::quoted);
         log::warn!("issuer {}: key {kid} is not used: {}", issuer.name, skipped.reason);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    config::settings::{Address, Startup},
+    config::settings::{Address, LogOutput, Startup},
     edge::{access_log::AccessLogError, metrics::MetricsError, upstream::UpstreamError},
 };
 
@@ -21,6 +21,8 @@ pub enum StartError {
     Bind(String, io::Error),
     /// The state directory cannot be made or written.
     StateDirectory(PathBuf, io::Error),
+    /// The folder of the access log is not there.
+    LogFolder(PathBuf, io::Error),
     /// The access log cannot be opened.
     AccessLog(AccessLogError),
     /// The metrics cannot be set up.
@@ -38,6 +40,9 @@ impl fmt::Display for StartError {
             Self::StateDirectory(path, error) => {
                 write!(formatter, "the state directory {} cannot be used: {error}", path.display())
             }
+            Self::LogFolder(path, error) => {
+                write!(formatter, "the folder of the access log, {}, cannot be used: {error}", path.display())
+            }
             Self::AccessLog(error) => write!(formatter, "{error}"),
             Self::Metrics(error) => write!(formatter, "{error}"),
             Self::Randomness => formatter.write_str("the system gives no random bytes"),
@@ -54,6 +59,29 @@ pub fn private_admin_socket() -> Option<Address> {
     // systemd separates several directories with a colon; the first is the one named in the unit first.
     let directory = directory.to_str()?.split(':').next().filter(|first| !first.is_empty())?;
     Some(Address::Unix(Path::new(directory).join("admin.sock")))
+}
+
+/// Looks for what would keep a process from starting, without making or binding anything.
+///
+/// # Errors
+/// A [`StartError`] that names the thing.
+pub fn check_places(startup: &Startup) -> Result<(), StartError> {
+    if let Some(path) = &startup.server.state_directory {
+        check_is_or_can_be_directory(path).map_err(|error| StartError::StateDirectory(path.clone(), error))?;
+    }
+    if let LogOutput::File(path) = &startup.log.output {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::metadata(folder).map_err(|error| StartError::LogFolder(folder.to_owned(), error))?;
+    }
+    Ok(())
+}
+
+/// The nearest thing that exists on the way to `path` must be a directory.
+fn check_is_or_can_be_directory(path: &Path) -> io::Result<()> {
+    match path.ancestors().find_map(|place| fs::metadata(place).ok()) {
+        Some(found) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Binds each address once, so that one in use is an error before anything is started.
@@ -91,6 +119,7 @@ fn check_socket_path(path: &Path) -> io::Result<()> {
 pub fn check_state_directory(startup: &Startup) -> Result<(), StartError> {
     let Some(path) = &startup.server.state_directory else { return Ok(()) };
     let usable = || -> io::Result<()> {
+        check_is_or_can_be_directory(path)?;
         if !path.is_dir() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         }

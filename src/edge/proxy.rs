@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::{
+    RequestHeader, ResponseHeader,
+    authority::{RawTargetAuthority, raw_target_authority},
+};
 use pingora_core::{
     Error, ErrorSource, ErrorType, Result, protocols::l4::socket::SocketAddr, upstreams::peer::HttpPeer,
 };
@@ -88,16 +91,13 @@ impl Gateway {
 
     fn request<'s>(&self, session: &'s Session) -> Request<'s> {
         let header = session.req_header();
+        let (authority, path) = target_of(header);
         Request {
             listener: self.listener,
             version: header.version,
             method: header.method.as_str(),
-            authority: header
-                .uri
-                .authority()
-                .map(|authority| authority.as_str())
-                .or_else(|| absolute_authority(header)),
-            path: header.uri.path(),
+            authority,
+            path,
             query: header.uri.query(),
             headers: &header.headers,
             target_bytes: header.raw_path().len(),
@@ -135,8 +135,11 @@ impl ProxyHttp for Gateway {
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Exchange) -> Result<()> {
         let timeouts = &self.shared.client_timeouts;
-        // Pingora counts whole seconds, and zero would be no keep-alive at all.
-        session.set_keepalive(Some(timeouts.keepalive.as_secs().max(1)));
+        // A connection that Pingora means to close stays so: HTTP/1.0, or a request that was framed twice.
+        if session.get_keepalive().is_some() {
+            // Pingora counts whole seconds, and zero would be no end at all.
+            session.set_keepalive(Some(timeouts.keepalive.as_secs().max(1)));
+        }
         if !session.is_upgrade_req() {
             session.set_read_timeout(Some(timeouts.body));
         }
@@ -144,9 +147,8 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        if Connection::has_irregular_line(session) {
-            let refusal = Refusal::new(Rejection::RequestMalformed).because("a request line that is not well-formed");
-            self.refuse(session, exchange, refusal).await?;
+        if let Some(detail) = Connection::irregularity(session) {
+            self.refuse(session, exchange, Refusal::new(Rejection::RequestMalformed).because(detail)).await?;
             return Ok(true);
         }
         let mut judgement = self.decide(session, exchange).await;
@@ -324,11 +326,24 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// The authority of a target in absolute form (RFC 9112 §3.2.2), which Pingora keeps in the raw target only.
-fn absolute_authority(header: &RequestHeader) -> Option<&str> {
-    let target = std::str::from_utf8(header.raw_path()).ok().filter(|target| !target.starts_with('/'))?;
-    let (_, rest) = target.split_once("://")?;
-    rest.split(['/', '?', '#']).next()
+/// Authority and path of the target. They are told apart by Pingora's own classifier, so that no two parsers can
+/// disagree about one target.
+///
+/// A target in neither origin nor absolute form (RFC 9112 §3.2) is a path as a whole, which the gate refuses: Pingora
+/// calls it `/`, and would forward it as it was sent.
+fn target_of(header: &RequestHeader) -> (Option<&str>, &str) {
+    let target = header.raw_path();
+    match raw_target_authority(target) {
+        RawTargetAuthority::Absolute { authority, .. } => {
+            (Some(std::str::from_utf8(authority).unwrap_or_default()), header.uri.path())
+        }
+        RawTargetAuthority::None if target.starts_with(b"/") => {
+            (header.uri.authority().map(|authority| authority.as_str()), header.uri.path())
+        }
+        RawTargetAuthority::None | RawTargetAuthority::AmbiguousAuthority => {
+            (None, std::str::from_utf8(target).unwrap_or_default())
+        }
+    }
 }
 
 /// Where a request that may pass is to go, and how long the head of the response may take.

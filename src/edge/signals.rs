@@ -106,7 +106,7 @@ fn end(access_log: Option<&AccessLog>, in_flight: i64) -> ! {
         log::warn!("the access log could not be written out in time");
     }
     if in_flight > 0 {
-        log::warn!("the grace period is over; {in_flight} requests were cut");
+        log::warn!("the grace period is over; requests cut: {in_flight}");
     }
     log::info!("stopped");
     std::process::exit(0)

@@ -67,7 +67,11 @@ impl KnownToken {
         let facts = &self.facts;
         let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
         let list = |list: &[Box<str>]| list.iter().map(|element| size_of::<Box<str>>() + element.len()).sum::<usize>();
+        let fault = facts.fault.as_deref();
         size_of::<Self>()
+            + fault.map_or(0, |fault| size_of_val(fault) + fault.detail().map_or(0, str::len))
+            + text(&facts.audience_fault)
+            + text(&facts.header_fault)
             + text(&facts.subject)
             + text(&facts.client)
             + facts.roles.as_deref().map_or(0, list)

@@ -3,7 +3,7 @@
 //! CGI, WSGI, PHP and others fold header names: `X-User-ID`, `X_User_ID` and `x.user.id` are one variable to them. So
 //! names are compared with everything but letters and digits removed and case ignored. Nothing of what a client sent
 //! under an owned name is ever kept, in no spelling, on no route.
-use crate::gate::known_headers::{IDENTITY, OVERRIDES, PLAIN_ONLY, WRITTEN};
+use crate::gate::known_headers::{FORWARDED_IDENTITY, IDENTITY, OVERRIDES, PLAIN_ONLY, WRITTEN};
 
 /// What the gate says about one header name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,9 @@ impl HeaderFirewall {
         for name in names.owned.iter().chain(names.strip) {
             firewall.own(name);
         }
-        for name in names.token_headers.iter().map(AsRef::as_ref).chain(PLAIN_ONLY.iter().copied()) {
+        let kept = if names.keep_known { FORWARDED_IDENTITY } else { &[] };
+        let plain = PLAIN_ONLY.iter().chain(kept).copied();
+        for name in names.token_headers.iter().map(AsRef::as_ref).chain(plain) {
             firewall.add(name, Some(name.to_ascii_lowercase().into()));
         }
         let known = if names.keep_known { &[] } else { IDENTITY };
@@ -224,6 +226,8 @@ mod tests {
         assert_eq!(keeping.ownership("Remote-User"), Ownership::Free);
         assert_eq!(keeping.ownership("X-Original-URL"), Ownership::Owned);
         assert_eq!(keeping.ownership("X-Forwarded-For"), Ownership::Owned);
+        assert_eq!(keeping.ownership("X-Forwarded-User"), Ownership::Plain);
+        assert_eq!(keeping.ownership("X_Forwarded_User"), Ownership::Owned);
     }
 
     #[test]

@@ -19,25 +19,15 @@ impl<'r> Host<'r> {
         if authority.as_bytes().contains(&b'@') {
             return Err("userinfo in the host");
         }
-        let (name, port) = match authority.strip_prefix('[') {
-            Some(rest) => {
-                let (address, after) = rest.split_once(']').ok_or("an unclosed bracket in the host")?;
-                address.parse::<Ipv6Addr>().map_err(|_| "no IPv6 address in the brackets of the host")?;
-                let port = match after {
-                    "" => None,
-                    _ => Some(after.strip_prefix(':').ok_or("text after the brackets of the host")?),
-                };
-                (authority.get(..=address.len() + 1).ok_or("an unclosed bracket in the host")?, port)
-            }
-            None => match authority.bytes().position(|byte| byte == b':') {
-                Some(colon) => (authority.get(..colon).unwrap_or_default(), authority.get(colon + 1..)),
-                None => (authority, None),
-            },
-        };
-        if port.is_some_and(|port| !port.is_empty() && !is_port(port)) {
-            return Err("no valid port after the host");
+        if let Some(rest) = authority.strip_prefix('[') {
+            return Self::parse_address(rest);
         }
-        if !name.starts_with('[') && !name.bytes().all(is_name_byte) {
+        let (name, port) = match authority.bytes().position(|byte| byte == b':') {
+            Some(colon) => (authority.get(..colon).unwrap_or_default(), authority.get(colon + 1..)),
+            None => (authority, None),
+        };
+        check_port(port)?;
+        if !name.bytes().all(is_name_byte) {
             return Err("a character that a host name cannot have");
         }
         let name = name.strip_suffix('.').unwrap_or(name);
@@ -52,14 +42,31 @@ impl<'r> Host<'r> {
         Ok(Self { name })
     }
 
+    /// Reads what follows the opening bracket of an IPv6 address. One address has many spellings (RFC 5952 §2).
+    fn parse_address(rest: &str) -> Result<Self, &'static str> {
+        let (address, after) = rest.split_once(']').ok_or("an unclosed bracket in the host")?;
+        let address: Ipv6Addr = address.parse().map_err(|_| "no IPv6 address in the brackets of the host")?;
+        let port = match after {
+            "" => None,
+            _ => Some(after.strip_prefix(':').ok_or("text after the brackets of the host")?),
+        };
+        check_port(port)?;
+        Ok(Self { name: Cow::Owned(format!("[{address}]")) })
+    }
+
     /// The compared spelling.
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-fn is_port(text: &str) -> bool {
-    text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
+fn check_port(port: Option<&str>) -> Result<(), &'static str> {
+    let is_port =
+        |text: &str| text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok();
+    match port {
+        Some(port) if !port.is_empty() && !is_port(port) => Err("no valid port after the host"),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Letters, digits and hyphen as DNS has them, and the underscore that service names use. RFC 3986 allows escapes and
@@ -83,6 +90,8 @@ mod tests {
             ("127.0.0.1:80", "127.0.0.1"),
             ("[::1]:80", "[::1]"),
             ("[2001:DB8::1]", "[2001:db8::1]"),
+            ("[2001:0db8:0:0:0:0:0:1]:80", "[2001:db8::1]"),
+            ("[0:0:0:0:0:0:0:1]", "[::1]"),
             ("a_b", "a_b"),
         ] {
             assert_eq!(Host::parse(authority).map(|host| host.name().to_owned()).as_deref(), Ok(name), "{authority}");
@@ -92,8 +101,31 @@ mod tests {
     #[test]
     fn what_is_not_one_host_is_refused() {
         for authority in [
-            "", ".", ":80", "a b", "a/b", "a\\b", "u@h", "@", "h:99999", "h:x", "h:8:0", "h:+80", "a..b", ".a", "a,b",
-            "a%2eb", "[::1", "[::1]x", "[x]", "[]", "h\t", "é", "h..",
+            "",
+            ".",
+            ":80",
+            "a b",
+            "a/b",
+            "a\\b",
+            "u@h",
+            "@",
+            "h:99999",
+            "h:x",
+            "h:8:0",
+            "h:+80",
+            "a..b",
+            ".a",
+            "a,b",
+            "a%2eb",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "[::1]:99999",
+            "[x]",
+            "[]",
+            "h\t",
+            "é",
+            "h..",
         ] {
             assert!(Host::parse(authority).is_err(), "{authority:?}");
         }

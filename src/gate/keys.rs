@@ -68,6 +68,8 @@ pub struct SkippedKey {
 pub struct KeySet {
     keys: Vec<Arc<Key>>,
     skipped: Vec<SkippedKey>,
+    /// Whether it is the one key of a file, which no `kid` can name.
+    pub(in crate::gate) is_nameless: bool,
 }
 
 /// Why a whole text or file gives no key.
@@ -239,7 +241,7 @@ impl KeySet {
     }
 
     fn of_one(key: Key) -> Self {
-        Self { keys: vec![Arc::new(key)], skipped: Vec::new() }
+        Self { keys: vec![Arc::new(key)], skipped: Vec::new(), is_nameless: true }
     }
 
     /// The usable keys in the order of the set.

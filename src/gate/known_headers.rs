@@ -71,6 +71,16 @@ pub const IDENTITY: &[&str] = &[
     "X-Tenant-ID",
 ];
 
+/// Identity headers of other gateways among the `X-Forwarded-*`, which the gate otherwise keeps for itself.
+pub const FORWARDED_IDENTITY: &[&str] = &[
+    "X-Forwarded-User",
+    "X-Forwarded-Email",
+    "X-Forwarded-Groups",
+    "X-Forwarded-Preferred-Username",
+    "X-Forwarded-Access-Token",
+    "X-Forwarded-Client-Cert",
+];
+
 /// Headers by which a client could replace what was judged; they leave whatever the configuration says.
 pub const OVERRIDES: &[&str] = &[
     "X-HTTP-Method-Override",

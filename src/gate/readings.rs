@@ -1,18 +1,20 @@
 //! Every way in which a server behind the gate might read a path.
 //!
 //! Servers decode escapes once, twice or not at all, take `\` for `/`, merge slashes, cut `;parameters` and what
-//! follows a NUL, and resolve dot segments, in whatever order. A path is safe to forward when all of these readings
+//! follows a NUL or a decoded `?` or `#`, and resolve dot segments, in whatever order. A path is safe to forward when all of these readings
 //! pick the route that the plain reading picks. This file makes the readings; `route_table` compares the routes. Case
 //! and trailing slash are readings too, but are handled there, as looser comparison.
 //!
 //! It never says that a path is harmless because it looks harmless: a path with more readings than
-//! [`READINGS_MAX`] is refused.
+//! [`READINGS_MAX`] or [`READING_BYTES_MAX`] allow is refused.
 use std::collections::BTreeSet;
 
 use crate::gate::path::escaped_byte;
 
 /// More readings than this are not looked at: such a path is refused as ambiguous.
 pub const READINGS_MAX: usize = 64;
+/// Nor are readings that have more bytes together: a request must not cost much before it is known whose it is.
+pub const READING_BYTES_MAX: usize = 64 * 1024;
 
 /// A path leads above the root in some reading, or has more readings than can be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +46,20 @@ pub fn is_plain(path: &str) -> bool {
 /// Every reading of `path`, itself included.
 ///
 /// # Errors
-/// [`Unreadable`] when a reading climbs above the root, or when there are more than [`READINGS_MAX`].
+/// [`Unreadable`] when a reading climbs above the root, or when there are more than [`READINGS_MAX`] or
+/// [`READING_BYTES_MAX`].
 pub fn readings(path: &str, encoded_slash: EncodedSlash) -> Result<BTreeSet<Vec<u8>>, Unreadable> {
     // Each reading once for every number of decodings that led to it: at most two.
     let mut seen: BTreeSet<(u8, Vec<u8>)> = BTreeSet::new();
     let mut open = vec![(0_u8, path.as_bytes().to_vec())];
-    while let Some((decodings, reading)) = open.pop() {
-        if seen.contains(&(decodings, reading.clone())) {
+    let mut bytes = 0_usize;
+    while let Some(found) = open.pop() {
+        if seen.contains(&found) {
             continue;
         }
-        if seen.len() >= READINGS_MAX {
+        let (decodings, reading) = found;
+        bytes = bytes.saturating_add(reading.len());
+        if seen.len() >= READINGS_MAX || bytes > READING_BYTES_MAX {
             return Err(Unreadable);
         }
         if decodings < 2 {
@@ -61,11 +67,15 @@ pub fn readings(path: &str, encoded_slash: EncodedSlash) -> Result<BTreeSet<Vec<
             if has_overlong_utf8(&decoded) {
                 return Err(Unreadable);
             }
-            if decoded != reading {
-                open.push((decodings + 1, decoded));
+            // A server that keeps `%2F` but decodes the rest sees other segments than one that decodes all.
+            let kept_slashes = percent_decoded(&reading, EncodedSlash::Opaque);
+            for next in [decoded, kept_slashes] {
+                if next != reading {
+                    open.push((decodings + 1, next));
+                }
             }
         }
-        for step in [backslash_as_slash, parameters_cut, cut_at_nul, slashes_merged] {
+        for step in [backslash_as_slash, parameters_cut, cut_at_nul, cut_at_delimiter, slashes_merged] {
             let next = step(&reading);
             if next != reading {
                 open.push((decodings, next));
@@ -124,6 +134,11 @@ fn cut_at_nul(reading: &[u8]) -> Vec<u8> {
     reading.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
 }
 
+/// A decoded `?` or `#`, taken for the beginning of a query or fragment by a server that parses again.
+fn cut_at_delimiter(reading: &[u8]) -> Vec<u8> {
+    reading.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default().to_vec()
+}
+
 fn slashes_merged(reading: &[u8]) -> Vec<u8> {
     let mut merged: Vec<u8> = Vec::with_capacity(reading.len());
     for byte in reading {
@@ -178,6 +193,8 @@ mod tests {
         for path in [
             "/public/../admin",
             "/public/..;/admin",
+            "/public/x%2fy/..%5c..%5cadmin",
+            "/public/x%2fy/..%3b/..%3b/admin",
             "/public/..;x=1/admin",
             "/public%2F..%2Fadmin",
             "/public%2f..%2fadmin",
@@ -193,6 +210,8 @@ mod tests {
             "/admin;x",
             "/admin%00.png",
             "/admin%2500.png",
+            "/admin%3fx",
+            "/admin%2523",
             "/admin/.",
             "/admin/x/..",
         ] {
@@ -235,6 +254,15 @@ mod tests {
     fn a_path_with_too_many_readings_is_unreadable() {
         let path: String = (0..30).map(|number| format!("/%25{number:02}%5c;a//./b%00")).collect();
         assert!(readings(&path, EncodedSlash::MayDecode).is_err());
+    }
+
+    #[test]
+    fn a_path_whose_readings_have_too_many_bytes_is_unreadable() {
+        let path = |segments: usize| format!("{}/%255c;a//./b", "/a".repeat(segments));
+        assert!(readings(&path(20), EncodedSlash::MayDecode).is_ok());
+        assert!(readings(&path(4000), EncodedSlash::MayDecode).is_err());
+        let long_but_simple = format!("/{}%20b", "a".repeat(8000));
+        assert!(readings(&long_but_simple, EncodedSlash::MayDecode).is_ok());
     }
 
     proptest! {

@@ -169,11 +169,21 @@ impl RouteTable {
                 entry.routes.iter().filter_map(|id| self.route(*id)).any(|route| allows(route, looseness))
             }),
         };
-        match readings.iter().find(|reading| Looseness::ALL.iter().any(|looseness| finds(reading, *looseness))) {
-            Some(reading) => {
-                ambiguous(format!("no route; read as {} there is one", quoted(&String::from_utf8_lossy(reading))))
-            }
+        let found = readings.iter().find_map(|reading| {
+            Looseness::ALL.iter().find(|looseness| finds(reading, **looseness)).map(|looseness| (reading, looseness))
+        });
+        match found {
             None => Rejection::RouteNotFound.into(),
+            Some((reading, looseness)) => {
+                let ignored = match (looseness.case, looseness.slash) {
+                    (false, false) => "",
+                    (true, false) => ", case ignored,",
+                    (false, true) => ", the final slash ignored,",
+                    (true, true) => ", case and the final slash ignored,",
+                };
+                let shown = quoted(&String::from_utf8_lossy(reading));
+                ambiguous(format!("no route; read as {shown}{ignored} there is one (see `paths` of a route)"))
+            }
         }
     }
 
@@ -233,7 +243,7 @@ fn check_readings(hosts: &HostTable, host: &str, path: &str, route: &Route, foun
         return if agrees(path.as_bytes()) {
             Ok(())
         } else {
-            Err(ambiguous("case or a final slash decides which route it is".to_owned()))
+            Err(ambiguous("case or a final slash decides which route it is (see `paths` of a route)".to_owned()))
         };
     }
     let readings =

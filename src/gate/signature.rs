@@ -79,6 +79,9 @@ pub fn check_header(token: &UnverifiedToken<'_>, issuer: &Issuer) -> Result<(), 
 
 /// Checks the signature against the keys of the issuer that the token was matched with.
 ///
+/// `kid` is a hint (RFC 7515 §4.1.4): a key that has one is meant by it alone, a key without one by any token that no key
+/// is named for. The signature decides.
+///
 /// # Errors
 /// [`Rejection::KeyUnknown`] when no key of the set fits, [`Rejection::AlgorithmNotAllowed`] when the key of this `kid`
 /// verifies other algorithms only (RFC 8725 §3.1), [`Rejection::SignatureInvalid`].
@@ -88,42 +91,58 @@ pub fn verify<'s>(
     keys: &KeySet,
 ) -> Result<(VerifiedToken, VerifiedClaims<'s>), Refusal> {
     let algorithm = token.algorithm();
-    // A key without `kid`, as one from a file is, has no name that the token's could contradict (RFC 7515 §4.1.4).
-    let is_named = |key: &&Arc<Key>| token.kid().is_none() || key.kid().is_none() || key.kid() == token.kid();
-    let mut fitting = keys.keys().iter().filter(is_named).filter(|key| key.algorithms().contains(algorithm)).peekable();
+    let is_named = token.kid().is_some_and(|kid| keys.publishes(kid));
+    let is_meant = |key: &&Arc<Key>| match token.kid() {
+        None => true,
+        Some(kid) if is_named => key.kid() == Some(kid),
+        Some(_) => key.kid().is_none(),
+    };
+    let mut fitting = keys.keys().iter().filter(is_meant).filter(|key| key.algorithms().contains(algorithm)).peekable();
     if fitting.peek().is_none() {
         return Err(no_key(&token, keys));
     }
     let message = token.signed_text().as_bytes();
-    let proving = fitting.take(KEYS_TRIED_MAX).find(|key| {
-        // An error is a signature that could not even be decoded: no proof either.
-        jsonwebtoken::crypto::verify(token.signature_text(), message, key.decoding(), library_name(algorithm))
-            .unwrap_or(false)
-    });
+    let proving =
+        fitting.take(KEYS_TRIED_MAX).find(|key| is_signature_of(key, algorithm, message, token.signature_text()));
     match proving {
         Some(key) => {
             let verified = VerifiedToken { issuer, key: Arc::clone(key), algorithm };
             Ok((verified, VerifiedClaims { object: token.into_claims() }))
         }
+        // No key is named for the token, and none of the nameless ones signed it: its key may not have been fetched yet.
+        None if token.kid().is_some() && !is_named && !keys.is_nameless => Err(unknown(&token)),
         None => Err(Refusal::new(Rejection::SignatureInvalid)
             .because(format!("{algorithm}, unverified kid {}", shown_kid(token.kid())))),
     }
 }
 
+/// Whether `signature_text`, in base64url, is a signature of `message` by the key's owner, with an algorithm that the key
+/// may verify. By itself it proves nothing about a token: [`verify`] does.
+pub fn is_signature_of(key: &Key, algorithm: Algorithm, message: &[u8], signature_text: &str) -> bool {
+    // An error is a signature that could not even be decoded: no proof either.
+    key.algorithms().contains(algorithm)
+        && jsonwebtoken::crypto::verify(signature_text, message, key.decoding(), library_name(algorithm))
+            .unwrap_or(false)
+}
+
 fn no_key(token: &UnverifiedToken<'_>, keys: &KeySet) -> Refusal {
-    let named = token.kid().and_then(|kid| keys.keys().iter().find(|key| key.kid() == Some(kid)));
-    match named {
+    let is_meant = |key: &&Arc<Key>| keys.is_nameless || (key.kid().is_some() && key.kid() == token.kid());
+    match keys.keys().iter().find(is_meant) {
         Some(key) => Refusal::new(Rejection::AlgorithmNotAllowed).because(format!(
             "the key verifies {}; the token has {}",
             key.algorithms(),
             token.algorithm()
         )),
-        None => Refusal::new(Rejection::KeyUnknown).because(format!(
-            "{}, unverified kid {}",
-            token.algorithm(),
-            shown_kid(token.kid())
-        )),
+        None => unknown(token),
     }
+}
+
+fn unknown(token: &UnverifiedToken<'_>) -> Refusal {
+    Refusal::new(Rejection::KeyUnknown).because(format!(
+        "{}, unverified kid {}",
+        token.algorithm(),
+        shown_kid(token.kid())
+    ))
 }
 
 fn shown_kid(kid: Option<&str>) -> String {

@@ -2,6 +2,8 @@
 //!
 //! It never chooses: two tokens, or one token in two places, is a refusal, since whoever reads the other one would
 //! see another identity (RFC 6750 §2).
+use std::fmt;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::gate::rejection::{Refusal, Rejection};
@@ -18,7 +20,7 @@ pub enum TokenSource {
 }
 
 /// A token and where it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FoundToken<'r> {
     /// The token as sent.
     pub text: &'r str,
@@ -27,13 +29,29 @@ pub struct FoundToken<'r> {
     pub in_query: bool,
 }
 
+impl fmt::Debug for FoundToken<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the token.
+        write!(formatter, "FoundToken({} bytes, in the query: {})", self.text.len(), self.in_query)
+    }
+}
+
 /// The scheme and credentials of one `Authorization` value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Credentials<'r> {
     /// The Bearer scheme in any case, and what follows it.
     Bearer(&'r str),
     /// Any other scheme: no token, and not portcullis's business.
     Other,
+}
+
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Bearer(_) => "Bearer",
+            Self::Other => "Other",
+        })
+    }
 }
 
 /// Finds the one token of a request.
@@ -79,14 +97,16 @@ pub fn query_without(query: &str, names: &[Box<str>]) -> Option<String> {
     if names.is_empty() || !parameters(query).any(|(name, _)| names.iter().any(|owned| is_name(name, owned))) {
         return None;
     }
-    let kept: Vec<&str> = query
-        .split('&')
-        .filter(|parameter| {
-            let name = parameter.split('=').next().unwrap_or_default();
-            !names.iter().any(|owned| is_name(name, owned))
-        })
-        .collect();
-    Some(kept.join("&"))
+    let is_kept = |parameter: &&str| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        !names.iter().any(|owned| is_name(name, owned))
+    };
+    // What was found behind either separator is removed behind either.
+    let groups = query.split('&').filter_map(|group| {
+        let kept: Vec<&str> = group.split(';').filter(is_kept).collect();
+        (!kept.is_empty()).then(|| kept.join(";"))
+    });
+    Some(groups.collect::<Vec<String>>().join("&"))
 }
 
 fn in_authorization(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
@@ -210,22 +230,29 @@ mod tests {
     #[test]
     fn several_tokens_are_refused_even_when_they_are_equal() {
         let repeated = Err(Rejection::TokenRepeated);
-        check(&[("authorization", "Bearer t"), ("authorization", "Bearer t")], None, repeated.clone());
-        check(&[("authorization", "Basic t"), ("authorization", "Bearer t")], None, repeated.clone());
-        check(&[("authorization", "Bearer t"), ("x-access-token", "t")], None, repeated.clone());
-        check(&[("authorization", "Bearer t")], Some("access_token=t"), repeated.clone());
-        check(&[], Some("access_token=t&access_token=t"), repeated.clone());
-        check(&[], Some("access_token=t&%61ccess_token=u"), repeated.clone());
-        check(&[("authorization", "Bearer a, Bearer b")], None, repeated.clone());
-        check(&[("authorization", "Bearer ,a")], None, repeated.clone());
+        check(&[("authorization", "Bearer t"), ("authorization", "Bearer t")], None, repeated);
+        check(&[("authorization", "Basic t"), ("authorization", "Bearer t")], None, repeated);
+        check(&[("authorization", "Bearer t"), ("x-access-token", "t")], None, repeated);
+        check(&[("authorization", "Bearer t")], Some("access_token=t"), repeated);
+        check(&[], Some("access_token=t&access_token=t"), repeated);
+        check(&[], Some("access_token=t&%61ccess_token=u"), repeated);
+        check(&[("authorization", "Bearer a, Bearer b")], None, repeated);
+        check(&[("authorization", "Bearer ,a")], None, repeated);
         check(&[("x-access-token", "a,b")], None, repeated);
+    }
+
+    #[test]
+    fn a_token_that_was_found_is_not_shown() {
+        let token = FoundToken { text: "secret", in_query: true };
+        assert_eq!(format!("{token:?}"), "FoundToken(6 bytes, in the query: true)");
+        assert_eq!(format!("{:?} {:?}", credentials("Bearer secret"), credentials("Basic secret")), "Bearer Other");
     }
 
     #[test]
     fn a_bearer_scheme_without_a_token_is_malformed() {
         let malformed = Err(Rejection::TokenMalformed);
         for value in ["Bearer", "bearer ", "Bearer\tt", "Bearer=t", "Bearer:t"] {
-            check(&[("authorization", value)], None, malformed.clone());
+            check(&[("authorization", value)], None, malformed);
         }
     }
 
@@ -236,6 +263,10 @@ mod tests {
             ("a=1&access_token=t&b=2", Some("a=1&b=2")),
             ("access%5ftoken=t", Some("")),
             ("access_token", Some("")),
+            ("a=1;access_token=t", Some("a=1")),
+            ("access_token=t;a=1&b", Some("a=1&b")),
+            ("a;access%5Ftoken=t;b&&c;d", Some("a;b&&c;d")),
+            ("a=1;b", None),
             ("a=1", None),
             ("a=%41&b", None),
             ("", None),

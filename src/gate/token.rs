@@ -2,7 +2,7 @@
 //! objects with distinct names.
 //!
 //! Nothing here trusts what a token says; the one thing done with it is that `iss` picks among configured issuers.
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -13,12 +13,18 @@ use crate::gate::{
 };
 
 /// The three parts of a compact token, the first two decoded.
-#[derive(Debug)]
 pub struct Segments<'t> {
     signed_text: &'t str,
     signature_text: &'t str,
     header: Vec<u8>,
     payload: Vec<u8>,
+}
+
+impl fmt::Debug for Segments<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the token.
+        write!(formatter, "Segments({} and {} bytes)", self.signed_text.len(), self.signature_text.len())
+    }
 }
 
 impl<'t> Segments<'t> {
@@ -46,7 +52,6 @@ impl<'t> Segments<'t> {
 }
 
 /// A token that was read but not verified: nothing in it is to be believed.
-#[derive(Debug)]
 pub struct UnverifiedToken<'s> {
     signed_text: &'s str,
     signature_text: &'s str,
@@ -55,6 +60,13 @@ pub struct UnverifiedToken<'s> {
     token_type: Option<Cow<'s, str>>,
     understands_all: bool,
     claims: Object<'s>,
+}
+
+impl fmt::Debug for UnverifiedToken<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither the token nor what it says.
+        write!(formatter, "UnverifiedToken({})", self.algorithm)
+    }
 }
 
 /// Longest `kid` that is looked up; a longer one is malformed.
@@ -241,6 +253,16 @@ mod tests {
         }
         let unsigned = format!("{}.{}.", encode(r#"{"alg":"ES256"}"#), encode("{}"));
         assert_eq!(read(&unsigned), Err(Rejection::TokenMalformed));
+    }
+
+    #[test]
+    fn no_part_of_a_token_is_shown() {
+        let (header, payload) = (r#"{"alg":"ES256","kid":"shown"}"#, r#"{"sub":"shown"}"#);
+        let compact = format!("{}.{}.c2hvd24", encode(header), encode(payload));
+        let segments = Segments::decode(&compact).unwrap();
+        let token = UnverifiedToken::parse(&segments).unwrap();
+        assert_eq!(format!("{token:?}"), "UnverifiedToken(ES256)");
+        assert_eq!(format!("{segments:?}"), format!("Segments({} and 7 bytes)", compact.len() - 8));
     }
 
     #[test]

@@ -67,6 +67,9 @@ fn a_token_in_the_query_counts_only_where_the_route_says_so_and_is_removed() {
         ("a=1&access_token=TOKEN", ["/query/x?a=1", "/query/x?a=1&"]),
         ("access_token=TOKEN&b=%41+x", ["/query/x?b=%41+x", "/query/x?b=%41+x"]),
         ("a=1&access_token=TOKEN&b=2", ["/query/x?a=1&b=2", "/query/x?a=1&b=2"]),
+        // Some servers separate parameters by `;` too.
+        ("a=1;access_token=TOKEN", ["/query/x?a=1", "/query/x?a=1;"]),
+        ("a;access_token=TOKEN;b&c", ["/query/x?a;b&c", "/query/x?a;b&c"]),
     ] {
         let response = with(query);
         check_response(query, &response, &Passes);

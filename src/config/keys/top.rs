@@ -205,7 +205,7 @@ pub const IDENTITY: &[Key] = &[
         "insecure_keep_known_identity_headers",
         Shape::Boolean,
         "false",
-        "the identity headers of other gateways, such as X-Forwarded-User, pass from clients to services",
+        "the identity headers of other gateways, such as X-Auth-Request-User, pass from clients to services",
     ),
     Key::later("assertion"),
 ];

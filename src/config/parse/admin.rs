@@ -28,7 +28,7 @@ pub(in crate::config) fn read(top: &Section<'_>, taken: &[(Address, u32)], conte
         let usable = secret.bytes().iter().all(u8::is_ascii_graphic);
         if !usable || secret.bytes().len() < TOKEN_BYTES_MIN {
             let message =
-                format!("the token in {} is no {TOKEN_BYTES_MIN} or more visible ASCII characters", field.found());
+                format!("the token must have {TOKEN_BYTES_MIN} or more characters, all of them visible ASCII");
             context.problems.add(field.error(message).with_hint("write one with: openssl rand -hex 32"));
         }
         Some(secret)

@@ -9,7 +9,7 @@ use crate::config::parse::context::{Context, NamedSecret};
 use crate::config::parse::section::Section;
 use crate::config::tree::Value;
 use crate::gate::firewall::{HeaderFirewall, Ownership};
-use crate::gate::known_headers::{OVERRIDES, WRITTEN};
+use crate::gate::known_headers::OVERRIDES;
 use crate::gate::route::HeaderChanges;
 use crate::gate::sources::TokenSource;
 
@@ -27,6 +27,21 @@ const FRAMING: &[&str] = &[
     "Transfer-Encoding",
     "Upgrade",
 ];
+
+/// Fields by which the gateway says what it knows of the connection.
+const ORIGIN: &[&str] = &[
+    "Forwarded",
+    "Traceparent",
+    "Tracestate",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Real-IP",
+    "X-Request-ID",
+];
+
+/// Fields about the connection that only an operator can know: no client may send them, a route may set them.
+const SETTABLE: &[&str] = &["X-Forwarded-Port", "X-Forwarded-Prefix"];
 
 /// Fields that mean something to HTTP itself, so that none of them can be a gateway's own.
 const STANDARD: &[&str] = &[
@@ -59,7 +74,8 @@ const STANDARD: &[&str] = &[
 pub(in crate::config) struct HeaderRules {
     framing: HeaderFirewall,
     standard: HeaderFirewall,
-    written: HeaderFirewall,
+    origin: HeaderFirewall,
+    settable: HeaderFirewall,
     overrides: HeaderFirewall,
     identity: HeaderFirewall,
     tokens: HeaderFirewall,
@@ -83,7 +99,8 @@ impl HeaderRules {
         Self {
             framing: firewall(FRAMING),
             standard: firewall(STANDARD),
-            written: firewall(WRITTEN),
+            origin: firewall(ORIGIN),
+            settable: firewall(SETTABLE),
             overrides: firewall(OVERRIDES),
             identity: HeaderFirewall::of_names(identity),
             tokens: HeaderFirewall::of_names(&tokens),
@@ -105,8 +122,8 @@ impl HeaderRules {
     pub(in crate::config) fn against_identity(&self, name: &str) -> Option<&'static str> {
         if owns(&self.framing, name) || owns(&self.standard, name) {
             Some("HTTP itself gives it a meaning")
-        } else if owns(&self.written, name) {
-            Some("portcullis writes it for what it knows of the connection")
+        } else if owns(&self.origin, name) || owns(&self.settable, name) {
+            Some("it says where a request comes from, not who sent it")
         } else if owns(&self.overrides, name) {
             Some("frameworks take it for another method or path")
         } else {
@@ -152,7 +169,8 @@ impl HeaderRules {
             Direction::Request if self.is_source(name) => {
                 Some("a token is read from it, and `token.forward` says whether it stays")
             }
-            Direction::Request if owns(&self.written, name) => Some("portcullis writes it to every request"),
+            Direction::Request if owns(&self.origin, name) => Some("portcullis writes it to every request"),
+            Direction::Request if owns(&self.settable, name) => None,
             // Removing what is removed anyway does no harm.
             Direction::Request if !removes && self.all.ownership(name) == Ownership::Owned => {
                 Some("it is removed from every request, because services may take it for an identity or a command")

@@ -135,13 +135,13 @@ fn source(entry: &Field<'_>, context: &mut Context<'_>) -> Option<(HeaderValueSo
     if field.name() == "claim" {
         return Some((HeaderValueSource::Claim(claim_path_of(&field, context)?), required));
     }
-    let facts: [(&str, fn() -> HeaderValueSource); 5] = [
-        ("subject", || HeaderValueSource::Subject),
-        ("roles", || HeaderValueSource::Roles),
-        ("scopes", || HeaderValueSource::Scopes),
-        ("client", || HeaderValueSource::Client),
-        ("issuer", || HeaderValueSource::Issuer),
+    let facts = [
+        ("subject", HeaderValueSource::Subject),
+        ("roles", HeaderValueSource::Roles),
+        ("scopes", HeaderValueSource::Scopes),
+        ("client", HeaderValueSource::Client),
+        ("issuer", HeaderValueSource::Issuer),
     ];
-    let source = field.choice(&facts, &mut context.problems)?();
+    let source = field.choice(&facts, &mut context.problems)?;
     Some((source, required))
 }

@@ -9,6 +9,14 @@ use crate::config::tree::Value;
 use crate::gate::algorithm::{Algorithm, Algorithms};
 use crate::gate::issuer::{Audiences, ClaimPath, ClientPlace, Issuer, ScopesPlace, TokenTypes};
 
+/// Registered algorithms (RFC 7518, RFC 8812, RFC 9864) that people might expect, and what to do instead.
+const UNSUPPORTED: [(&str, &str); 4] = [
+    ("ES512", "sign with ES256, ES384 or EdDSA"),
+    ("ES256K", "sign with ES256, ES384 or EdDSA"),
+    ("Ed25519", "this is `EdDSA` here"),
+    ("Ed448", "sign with EdDSA on Ed25519"),
+];
+
 /// The issuers, and the names that routes may use for them.
 #[derive(Debug, Default)]
 pub(in crate::config) struct Issuers {
@@ -117,6 +125,8 @@ fn algorithms(section: &Section<'_>, context: &mut Context<'_>) -> Option<Algori
     for (field, text) in texts {
         if text.eq_ignore_ascii_case("none") {
             context.problems.add(field.error("a token without signature is never accepted"));
+        } else if let Some((_, hint)) = UNSUPPORTED.iter().find(|(name, _)| *name == text) {
+            context.problems.add(field.error(format!("{} is not supported", field.found())).with_hint(*hint));
         } else if let Some(position) = position_of(&field, text, names.clone(), "algorithm", &mut context.problems) {
             found.extend(Algorithm::ALL.get(position).copied());
         }

@@ -105,3 +105,6 @@ fn firewall(identity: &identity::Identity<'_>, sources: &[TokenSource]) -> Heade
         keep_known: identity.keep_known,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ pub(in crate::config) fn prefix(field: &Field<'_>, context: &mut Context<'_>) ->
         Some("") => Some(Box::default()),
         Some(shorter) => {
             let problem = field.error(format!("{} cannot end with `/`", field.title()));
-            let hint = format!("`{shorter}` stands for itself and everything below it");
+            let hint = format!("write `{shorter}`; what comes below it begins with `/`");
             context.problems.add(if field.is_from_variable() { problem } else { problem.with_hint(hint) });
             None
         }

@@ -58,7 +58,7 @@ fn host(field: &Field<'_>, text: &str, context: &mut Context<'_>) -> Option<Host
     } else {
         match Host::parse(name) {
             Err(fault) => field.error(format!("{} is no host: {fault}", field.found())),
-            Ok(host) if name.trim_end_matches('.').len() != host.name().len() => {
+            Ok(_) if name.rsplit(']').next().is_some_and(|after| after.contains(':')) => {
                 field.error("a host has no port here").with_hint("ports are not compared; leave it out")
             }
             Ok(host) if is_wildcard => return Some(HostPattern::Below(format!(".{}", host.name()).into())),

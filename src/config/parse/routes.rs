@@ -1,4 +1,6 @@
 //! `routes`: the rest of a route, and all of them together.
+use std::collections::HashMap;
+
 use crate::config::error::ConfigError;
 use crate::config::field::Field;
 use crate::config::keys::route::{KEYS, RESPOND, REWRITE, TOKEN};
@@ -11,7 +13,7 @@ use crate::config::parse::token::{self, Tokens};
 use crate::config::parse::upstreams::Upstreams;
 use crate::config::parse::{path, route_match, route_policy};
 use crate::gate::host::Host;
-use crate::gate::route::{Action, PathPattern, Rewrite, Route, UpstreamId};
+use crate::gate::route::{Action, HostPattern, PathPattern, Rewrite, Route, RouteId, UpstreamId};
 use crate::gate::route_table::RouteTable;
 use crate::gate::sources::TokenSource;
 
@@ -83,14 +85,13 @@ pub(in crate::config) fn table(
         routes.push(route);
         fields.push((field, named.is_some()));
     }
-    check_implied_names(&routes, &fields, context);
     let names: Vec<Box<str>> = routes.iter().map(|route| route.name.clone()).collect();
-    let conflicts = match RouteTable::new(routes, known.listeners.len()) {
-        Ok(table) => return Some(table),
-        Err(conflicts) => conflicts,
-    };
+    let table = RouteTable::new(routes, known.listeners.len());
+    let conflicts = table.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+    let conflicting = |id: usize| conflicts.iter().any(|conflict| usize::from(conflict.second.0) == id);
+    check_implied_names(&names, &fields, conflicting, context);
     for conflict in conflicts {
-        let of = |id: crate::gate::route::RouteId| {
+        let of = |id: RouteId| {
             let position = usize::from(id.0);
             Some((fields.get(position)?, names.get(position)?))
         };
@@ -105,19 +106,28 @@ pub(in crate::config) fn table(
         let hint = "give one of them another host, path, method or listener";
         context.problems.add(second.error(message).with_hint(hint));
     }
-    None
+    table.ok()
 }
 
-/// Routes that are not told apart by a name must differ in what they are called without one.
-fn check_implied_names(routes: &[Route], fields: &[(Field<'_>, bool)], context: &mut Context<'_>) {
-    let mut seen: std::collections::HashMap<&str, &Field<'_>> = std::collections::HashMap::new();
-    for (route, (field, _)) in routes.iter().zip(fields).filter(|(_, (_, is_named))| *is_named) {
-        seen.insert(&route.name, field);
+/// Routes that are not told apart by a name must differ in what they are called without one. Of those that take the
+/// same requests nothing is said here.
+fn check_implied_names(
+    names: &[Box<str>],
+    fields: &[(Field<'_>, bool)],
+    conflicting: impl Fn(usize) -> bool,
+    context: &mut Context<'_>,
+) {
+    let mut seen: HashMap<&str, &Field<'_>> = HashMap::new();
+    for (name, (field, _)) in names.iter().zip(fields).filter(|(_, (_, is_named))| *is_named) {
+        seen.insert(name, field);
     }
-    for (route, (field, _)) in routes.iter().zip(fields).filter(|(_, (_, is_named))| !*is_named) {
-        if let Some(first) = seen.insert(&route.name, field) {
+    for (position, (name, (field, is_named))) in names.iter().zip(fields).enumerate() {
+        if *is_named || conflicting(position) {
+            continue;
+        }
+        if let Some(first) = seen.insert(name, field) {
             let line = first.position().line;
-            let message = format!("without `name` this route is called `{}`, like the one in line {line}", route.name);
+            let message = format!("without `name` this route is called `{name}`, like the one in line {line}");
             context.problems.add(field.error(message).with_hint("give it a `name`"));
         }
     }
@@ -160,7 +170,7 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
 fn name(
     section: &Section<'_>,
     field: &Field<'_>,
-    hosts: &[crate::gate::route::HostPattern],
+    hosts: &[HostPattern],
     path: Option<&PathPattern>,
     context: &mut Context<'_>,
 ) -> Option<Box<str>> {
@@ -188,7 +198,7 @@ fn action(section: &Section<'_>, upstreams: &Upstreams, context: &mut Context<'_
     let idle = ["rewrite", "request_headers", "timeout"];
     section.refuse(&idle, "cannot stand beside `respond`: nothing is forwarded", &mut context.problems);
     let respond = Section::read(&field, RESPOND, &mut context.problems)?;
-    respond.required("status", &mut context.problems)?;
+    respond.required("status", &mut context.problems);
     let status = u16::try_from(respond.whole("status", &mut context.problems)).ok()?;
     let body = respond.optional("body").and_then(|field| {
         let text = field.string(&mut context.problems)?;
@@ -206,7 +216,7 @@ fn rewrite(section: &Section<'_>, matched: Option<&PathPattern>, context: &mut C
         let field = section.optional(name)?;
         let text = path::prefix(&field, context)?;
         if text.is_empty() {
-            context.problems.add(field.error(format!("{} is more than `/`", field.title())));
+            context.problems.add(field.error(format!("{} must be more than `/`", field.title())));
         }
         Some((field, text))
     };

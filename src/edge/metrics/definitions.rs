@@ -199,7 +199,7 @@ instruments! {
     upstream_duration: HistogramVec = "portcullis_upstream_duration_seconds", ["upstream"], EXCHANGE,
         "Time from the request sent to the head of the upstream's answer";
     connections: IntGauge = "portcullis_connections", [], NONE,
-        "Connections of clients that are open.";
+        "Connections of clients that are open";
     http_requests_in_flight: IntGauge = "portcullis_http_requests_in_flight", [], NONE,
         "Requests that are being served now";
     upstream_retries: IntCounterVec = "portcullis_upstream_retries_total", ["upstream"], NONE,

@@ -1,0 +1,336 @@
+//! Every way in which a configuration is refused, with the exact words. The snapshot beside this file is the table.
+use super::*;
+
+/// The part of `BASE` that a case changes, and what it becomes.
+type Change = (&'static str, &'static str);
+
+const LISTENER: &str = r#"  - {name: web, address: "127.0.0.1:8080"}"#;
+const SOURCE: &str = "keys: {jwks_file: keys.json}";
+const HEADERS: &str = "headers: {X-User-ID: {from: subject}}";
+const ROUTE: &str = "  - {name: orders, path_prefix: /orders, upstream: orders}";
+const SERVERS: &str = r#"orders: {servers: ["127.0.0.1:9000"]}"#;
+
+const LISTENERS: &[&[Change]] = &[
+    &[(LISTENER, "  - {name: web}")],
+    &[(LISTENER, "  - {name: web, address: localhost:8080}")],
+    &[(LISTENER, "  - {name: web, address: \":8080\"}")],
+    &[(LISTENER, "  - {name: web, address: \"::1:8080\"}")],
+    &[(LISTENER, "  - {name: web, address: 10.0.0.1}")],
+    &[(LISTENER, "  - {name: web, address: example.org:80}")],
+    &[(LISTENER, "  - {name: web, address: \"unix:\"}")],
+    &[(
+        LISTENER,
+        "  - {name: web, address: \"unix:/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}",
+    )],
+    &[(LISTENER, "  - {name: \"two words\", address: \"127.0.0.1:1\"}")],
+    &[(LISTENER, "  - {name: \"-\", address: \"127.0.0.1:1\"}")],
+    &[(LISTENER, "  - {name: web, address: \"127.0.0.1:1\"}\n  - {name: web, address: \"127.0.0.1:2\"}")],
+    &[(
+        LISTENER,
+        "  - {name: web, address: \"0.0.0.0:1\"}\n  - {name: other, address: \"127.0.0.1:1\"}\n  - {address: \"127.0.0.1:1\"}",
+    )],
+    &[(LISTENER, "  - {address: \"127.0.0.1:9400\"}")],
+    &[(LISTENER, "  - {name: web, address: \"127.0.0.1:${HIDDEN}\"}")],
+    &[(LISTENER, "  - web")],
+    &[("listeners:\n  - {name: web, address: \"127.0.0.1:8080\"}", "listeners: []")],
+    &[("listeners:\n  - {name: web, address: \"127.0.0.1:8080\"}\n", "")],
+];
+
+const ADMIN: &[&[Change]] = &[
+    &[("routes:\n", "admin: {address: 0.0.0.0:9400}\nroutes:\n")],
+    &[("routes:\n", "admin: {address: \"127.0.0.1:8080\"}\nroutes:\n")],
+    &[("routes:\n", "admin: {address: \"127.0.0.1:1\", read_token_file: short.key}\nroutes:\n")],
+    &[("routes:\n", "admin: {read_token_file: absent}\nroutes:\n")],
+    &[("routes:\n", "admin: {read_token_file: binary}\nroutes:\n")],
+    &[("routes:\n", "admin: {read_token_file: \"credential:x\"}\nroutes:\n")],
+    &[("routes:\n", "admin: {allowed_hosts: [\"a b\", \"${HIDDEN}@\"]}\nroutes:\n")],
+    &[("routes:\n", "admin: {address: web:80}\nroutes:\n")],
+];
+
+const PROCESS: &[&[Change]] = &[
+    &[("routes:\n", "server: {threads: -1}\nroutes:\n")],
+    &[("routes:\n", "server: {threads: 1025}\nroutes:\n")],
+    &[("routes:\n", "server: {grace_period: 2h}\nroutes:\n")],
+    &[("routes:\n", "server: {grace_period: 30}\nroutes:\n")],
+    &[("routes:\n", "server: {state_directory: 5}\nroutes:\n")],
+    &[(
+        "routes:\n",
+        "limits: {token_bytes: 1B, header_bytes: 2MiB, headers: 0, uri_bytes: none, body_bytes: 0B, body_timeout: 0s, keepalive_timeout: 1d}\nroutes:\n",
+    )],
+    &[("routes:\n", "claims_cache: {entries: -5, bytes: 1KiB}\nroutes:\n")],
+    &[("routes:\n", "log: {access: jsno, output: \"\", level: verbose, subject: yes, client_ip: none}\nroutes:\n")],
+    &[("routes:\n", "underscore_headers: strip\nroutes:\n")],
+    &[("routes:\n", "sevrer: {}\nroutes:\n")],
+    &[("routes:\n", "log: []\nroutes:\n")],
+];
+
+const ISSUERS: &[&[Change]] = &[
+    &[("issuer: https://a.test\n    ", "")],
+    &[("issuer: https://a.test", "issuer: ''")],
+    &[("audiences: [api]", "audience: [api]")],
+    &[("audiences: [api]", "audiences: []")],
+    &[("audiences: [api]", "audiences: [api]\n    insecure_any_audience: true")],
+    &[("audiences: [api]", "roles2: x\n    insecure_any_audience: true")],
+    &[("audiences: [api]", "audiences: [api]\n    algorithms: []")],
+    &[("audiences: [api]", "audiences: [api]\n    algorithms: [RS255, ES512, Ed25519, rs256, none]")],
+    &[("audiences: [api]", "audiences: [api]\n    algorithms: [HS256, ES256]")],
+    &[("audiences: [api]", "audiences: [api]\n    leeway: 6m")],
+    &[("audiences: [api]", "audiences: [api]\n    token_types: []\n    required_claims: [5]\n    max_lifetime: 0s")],
+    &[("audiences: [api]", "audiences: [api]\n    subject: []\n    scopes: {a: b}\n    client: [a, 5]")],
+    &[("identity:", "  second: {issuer: https://a.test, audiences: [api], keys: {jwks_file: keys.json}}\nidentity:")],
+    &[("  main:", "  'a/b':")],
+    &[("  main:", "  'two words':")],
+];
+
+const KEYS: &[&[Change]] = &[
+    &[(SOURCE, "keys: {}")],
+    &[(SOURCE, "keys: {jwks_file: keys.json, secret_file: hmac.key}")],
+    &[(SOURCE, "keys: {discovery: true}")],
+    &[(SOURCE, "keys: {jwks_file: keys.json, refresh: 5m, insecure_http: true}")],
+    &[(SOURCE, "keys: {jwks_file: absent.json}")],
+    &[(SOURCE, "keys: {jwks_file: empty}")],
+    &[(SOURCE, "keys: {jwks_file: text}")],
+    &[(SOURCE, "keys: {jwks_file: unusable.json}")],
+    &[(SOURCE, "keys: {jwks_file: \"\"}")],
+    &[(SOURCE, "keys: {jwks_file: \"${HIDDEN}\"}")],
+    &[(SOURCE, "keys: {jwks_file: \"credential:../x\"}")],
+    &[(SOURCE, "keys: {public_key_file: rsa.pem}")],
+    &[(SOURCE, "keys: {public_key_file: private.pem}")],
+    &[(SOURCE, "keys: {public_key_file: text}")],
+    &[(SOURCE, "keys: {public_key_file: rsa.pem}\n    algorithms: [ES256]")],
+    &[(SOURCE, "keys: {secret_file: short.key}")],
+    &[(SOURCE, "keys: {secret_file: hmac.key}\n    algorithms: [HS512]")],
+    &[(SOURCE, "keys: {secret_file: hmac.key}\n    algorithms: [RS256]")],
+    &[(SOURCE, "keys: {secret_file: newline}")],
+    &[(SOURCE, "keys: {secret_file: absent}")],
+    &[(SOURCE, "keys: {jwks_url: \"http://a.test/k\"}")],
+    &[(SOURCE, "keys: {jwks_url: \"https://user:hunter@a.test/k\"}")],
+    &[(SOURCE, "keys: {jwks_url: \"https://a.test/k#f\"}")],
+    &[(SOURCE, "keys: {jwks_url: \"ftp://a.test\"}")],
+    &[(SOURCE, "keys: {jwks_url: \"https://\"}")],
+    &[(SOURCE, "keys: {jwks_url: \"https://a.test/a b\"}")],
+    &[(SOURCE, "keys: {jwks_url: a.test/k}")],
+    &[(
+        SOURCE,
+        "keys: {jwks_url: \"https://a.test/k\", refresh: 0s, cooldown: 2h, max_stale: none, timeout: 5, ca_file: text}",
+    )],
+    &[(SOURCE, "keys: {jwks_url: \"https://a.test/k\", ca_file: absent}")],
+    &[(SOURCE, "x: 1")],
+];
+
+const TOKEN: &[&[Change]] = &[
+    &[("routes:\n", "token: {sources: []}\nroutes:\n")],
+    &[("routes:\n", "token: {sources: [{}]}\nroutes:\n")],
+    &[("routes:\n", "token: {sources: [{header: A, query: b}]}\nroutes:\n")],
+    &[("routes:\n", "token: {sources: [{header: A}, {header: a}]}\nroutes:\n")],
+    &[(
+        "routes:\n",
+        "token: {sources: [{header: \"a b\"}, {header: X_User.ID}, {header: Cookie}, {header: X-Forwarded-For}, {header: X-Original-URL}]}\nroutes:\n",
+    )],
+    &[("routes:\n", "token: {sources: [{query: \"a&b\"}]}\nroutes:\n")],
+    &[("routes:\n", "token: {sources: [{cookie: a}]}\nroutes:\n")],
+    &[("routes:\n", "token: {realm: 'a\"b'}\nroutes:\n")],
+    &[("routes:\n", "token: {realm: \"\"}\nroutes:\n")],
+    &[("routes:\n", "token: {forward: yes}\nroutes:\n")],
+];
+
+const IDENTITY: &[&[Change]] = &[
+    &[(HEADERS, "headers: {\"X User\": {from: subject}}")],
+    &[(HEADERS, "headers: {X-User-ID: {from: sub}}")],
+    &[(HEADERS, "headers: {X-User-ID: {}}")],
+    &[(HEADERS, "headers: {X-User-ID: {from: subject, claim: sub}}")],
+    &[(HEADERS, "headers: {X-User-ID: {from: subject}, X_User_Id: sub}")],
+    &[(
+        HEADERS,
+        "headers: {Host: sub, Authorization: sub, content_type: sub, Connection: sub, X-Forwarded-User: sub, X-Request-Id: sub, X-HTTP-Method-Override: sub, \"X-*\": sub, \"-_-\": sub}",
+    )],
+    &[(HEADERS, "headers: {X-User-ID: []}")],
+    &[(HEADERS, "headers: {X-User-ID: 5}")],
+    &[(HEADERS, "headers: [X-User-ID]")],
+    &[(HEADERS, "strip: [\"*\", \"X-*-Y\", \"a b*\", \"Host\", \"Content-*\"]")],
+    &[(
+        HEADERS,
+        "strip: [authorization, X-Token, \"X-*\"]\ntoken: {sources: [{header: Authorization}, {header: X-Token}]}",
+    )],
+];
+
+const ROUTE_MATCH: &[&[Change]] = &[
+    &[(ROUTE, "  - {name: a, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, path_prefix: /b, upstream: orders}")],
+    &[(ROUTE, "  - {path: a, upstream: orders}")],
+    &[(ROUTE, "  - {path: \"/a?b\", upstream: orders}")],
+    &[(ROUTE, "  - {path: \"/a*\", upstream: orders}")],
+    &[(ROUTE, "  - {path: \"/a%2fb\", upstream: orders}")],
+    &[(ROUTE, "  - {path: \"/a b\", upstream: orders}")],
+    &[(ROUTE, "  - {path: \"/a//b\", upstream: orders}")],
+    &[(ROUTE, "  - {path: \"/a/../b\", upstream: orders}")],
+    &[(ROUTE, "  - {path_prefix: /a/, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a;b, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, hosts: [], upstream: orders}")],
+    &[(
+        ROUTE,
+        "  - {path: /a, hosts: [\"*\", \"a.*.b\", \"a:80\", \"a b\", \"A.test\", \"a.test.\"], upstream: orders}",
+    )],
+    &[(ROUTE, "  - {path: /a, methods: [], upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, methods: [get, TRACE, CONNECT, \"A B\", GET, GET], upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, listeners: [wep], upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, listeners: [], upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, paths: {case: ignore, trailing_slash: off, encoded_slash: allow}, upstream: orders}")],
+    &[(ROUTE, "  - {name: \"-\", path: /a, upstream: orders}")],
+    &[(
+        ROUTE,
+        "  - {path: \"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\", upstream: orders}",
+    )],
+];
+
+const ROUTE_POLICY: &[&[Change]] = &[
+    &[(ROUTE, "  - {path: /a, auth: reqired, upstream: orders}")],
+    &[(
+        ROUTE,
+        "  - {path: /a, auth: none, issuers: [main], require: {scopes: [a]}, insecure_merged_subjects: true, upstream: orders}",
+    )],
+    &[(ROUTE, "  - {path: /a, issuers: [mian], upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, issuers: [], upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, require: {}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, require: {scopes: [], roles: {any: []}}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, require: {scopes: {all: [a]}, roles: admin}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, require: {scopes: [\"a b\", \"a\\\"b\"]}, upstream: orders}")],
+    &[("identity:", SECOND)],
+    &[("identity:", SECOND), (ROUTE, "  - {path: /a, issuers: [main, second], upstream: orders}")],
+    &[("    roles: roles\n", ""), (ROUTE, "  - {path: /a, require: {roles: [admin]}, upstream: orders}")],
+    &[(
+        "issuers:\n  main:\n    issuer: https://a.test\n    audiences: [api]\n    keys: {jwks_file: keys.json}\n    roles: roles\n",
+        "",
+    )],
+];
+
+const ROUTE_ACTION: &[&[Change]] = &[
+    &[(ROUTE, "  - {path: /a}")],
+    &[(ROUTE, "  - {path: /a, upstream: orders, respond: {status: 200}}")],
+    &[(ROUTE, "  - {path: /a, upstream: ordres}")],
+    &[(ROUTE, "  - {path: /a, respond: {}}")],
+    &[(ROUTE, "  - {path: /a, respond: {status: 600}}")],
+    &[(ROUTE, "  - {path: /a, respond: {status: 204, body: x}}")],
+    &[(
+        ROUTE,
+        "  - {path: /a, respond: {status: 200}, rewrite: {host: a}, timeout: 1s, request_headers: {remove: [A]}}",
+    )],
+    &[(ROUTE, "  - {path: /a, timeout: 0s, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, rewrite: {strip_prefix: a, add_prefix: /b/, host: \"a b\"}, upstream: orders}")],
+    &[(ROUTE, "  - {path_prefix: /a, rewrite: {strip_prefix: /ab}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, rewrite: {strip_prefix: /, add_prefix: /}, upstream: orders}")],
+    &[(
+        ROUTE,
+        "  - {path: /a, request_headers: {set: {X-User-ID: a, x_user_id: a, Host: a, Connection: a, Authorization: a, X-Real-IP: a, X-Auth-Request-User: a, \"a b\": c}}, upstream: orders}",
+    )],
+    &[(
+        ROUTE,
+        "  - {path: /a, request_headers: {set: {X-A: a, x-a: b, X-B: \" a\", X-C: \"a\\nb\", X-D: 5, X-E: {file: binary}, X-F: {file: absent}, X-G: {}}, remove: [X-A, X-User-ID, Host, \"a b\"]}, upstream: orders}",
+    )],
+    &[(
+        ROUTE,
+        "  - {path: /a, response_headers: {set: {X-User-ID: a, Content-Length: a, X-Request-Id: b}, remove: [Transfer-Encoding]}, upstream: orders}",
+    )],
+    &[(ROUTE, "  - {path: /a, token: {sources: [{header: X-User-Id}], realm: x}, upstream: orders}")],
+];
+
+const ROUTES_TOGETHER: &[&[Change]] = &[
+    &[(ROUTE, "  - {name: a, path: /a, upstream: orders}\n  - {name: a, path: /b, upstream: orders}")],
+    &[(ROUTE, "  - {name: a, path: /a, upstream: orders}\n  - {name: b, path: /a, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, methods: [GET], upstream: orders}\n  - {path: /a, methods: [POST], upstream: orders}")],
+    &[(
+        ROUTE,
+        "  - {path: /a, methods: [GET], upstream: orders}\n  - {name: b, path: /a, methods: [HEAD], upstream: orders}",
+    )],
+    &[("routes:\n  - {name: orders, path_prefix: /orders, upstream: orders}", "routes: []")],
+    &[("routes:\n  - {name: orders, path_prefix: /orders, upstream: orders}\n", "")],
+];
+
+const UPSTREAMS: &[&[Change]] = &[
+    &[(SERVERS, "orders: {}")],
+    &[(SERVERS, "orders: {servers: []}")],
+    &[(
+        SERVERS,
+        "orders: {servers: [\"http://a:80\", \"a\", \"a:0\", \"a:99999\", \"0.0.0.0:80\", \"::1\", \"a/b:80\", \"10.0.0.300:80\", \"unix:\", \"a b:80\", \"a:+80\"]}",
+    )],
+    &[(SERVERS, "orders: {servers: [{weight: 2}, {address: \"10.0.0.1:80\", weight: 0}, 5]}")],
+    &[(SERVERS, "orders: {servers: [\"a.test:80\", \"A.test:80\"]}")],
+    &[(
+        SERVERS,
+        "orders: {servers: [\"127.0.0.1:1\"], balance: consistent_hash, retries: 6, timeouts: {connect: 0s, read: 2d, write: none, pool_idle: 5}}",
+    )],
+    &[(SERVERS, "orders: {servers: [\"127.0.0.1:1\"], balance: least_conn}")],
+    &[(SERVERS, "orders: {servers: [\"${HIDDEN}\"]}")],
+    &[(SERVERS, "\"two words\": {servers: [\"127.0.0.1:1\"]}")],
+];
+
+fn rendered(cases: &[&[Change]]) -> String {
+    let mut text = String::new();
+    for case in cases {
+        let loaded = load(&changed(case));
+        assert!(loaded.problems.has_errors(), "{case:?} is not refused");
+        let changes: Vec<&str> = case.iter().map(|(_, to)| *to).collect();
+        text.push_str(&format!("## {}\n\n{}\n", changes.join("\n## "), loaded.problems.render()));
+    }
+    text
+}
+
+#[test]
+fn what_is_wrong_with_listeners_is_said_in_one_run() {
+    insta::assert_snapshot!("listeners", rendered(LISTENERS));
+}
+
+#[test]
+fn what_is_wrong_with_admin_is_said_in_one_run() {
+    insta::assert_snapshot!("admin", rendered(ADMIN));
+}
+
+#[test]
+fn what_is_wrong_with_process_is_said_in_one_run() {
+    insta::assert_snapshot!("process", rendered(PROCESS));
+}
+
+#[test]
+fn what_is_wrong_with_issuers_is_said_in_one_run() {
+    insta::assert_snapshot!("issuers", rendered(ISSUERS));
+}
+
+#[test]
+fn what_is_wrong_with_keys_is_said_in_one_run() {
+    insta::assert_snapshot!("keys", rendered(KEYS));
+}
+
+#[test]
+fn what_is_wrong_with_token_is_said_in_one_run() {
+    insta::assert_snapshot!("token", rendered(TOKEN));
+}
+
+#[test]
+fn what_is_wrong_with_identity_is_said_in_one_run() {
+    insta::assert_snapshot!("identity", rendered(IDENTITY));
+}
+
+#[test]
+fn what_is_wrong_with_route_match_is_said_in_one_run() {
+    insta::assert_snapshot!("route_match", rendered(ROUTE_MATCH));
+}
+
+#[test]
+fn what_is_wrong_with_route_policy_is_said_in_one_run() {
+    insta::assert_snapshot!("route_policy", rendered(ROUTE_POLICY));
+}
+
+#[test]
+fn what_is_wrong_with_route_action_is_said_in_one_run() {
+    insta::assert_snapshot!("route_action", rendered(ROUTE_ACTION));
+}
+
+#[test]
+fn what_is_wrong_with_routes_together_is_said_in_one_run() {
+    insta::assert_snapshot!("routes_together", rendered(ROUTES_TOGETHER));
+}
+
+#[test]
+fn what_is_wrong_with_upstreams_is_said_in_one_run() {
+    insta::assert_snapshot!("upstreams", rendered(UPSTREAMS));
+}
