@@ -5,7 +5,7 @@ use portcullis::{
     gate::{
         algorithm::{Algorithm, Algorithms},
         decide::Decision,
-        issuer::IssuerId,
+        issuer::{ClaimPath, IssuerId},
         keys::KeySet,
         policy::{Names, Requirement},
         time::UnixTime,
@@ -57,6 +57,10 @@ fn every_time_rule_holds_to_the_millisecond() {
         (good().claim("nbf", T + 30), -1, "token_not_yet_valid"),
         (good().claim("nbf", T + 31), 0, "token_not_yet_valid"),
         (good().claim_text("nbf", "1767225630.001"), 0, "token_not_yet_valid"),
+        // What is finer than a millisecond is rounded to the stricter side.
+        (good().claim_text("nbf", "1767225630.0004"), 0, "token_not_yet_valid"),
+        (good().claim_text("iat", "1767225630.0004"), 0, "token_not_yet_valid"),
+        (good().claim_text("exp", "1767225570.0006"), 0, "token_expired"),
         (good().claim("iat", T + 30), 0, "allowed"),
         (good().claim("iat", T + 30), -1, "token_not_yet_valid"),
         (good().claim("iat", T + 31), 0, "token_not_yet_valid"),
@@ -168,6 +172,8 @@ fn an_issuers_keys_verify_that_issuers_tokens_only() {
         ("/both", from("https://first.test", &second), "signature_invalid"),
         ("/both", from("https://second.test", &first), "signature_invalid"),
         ("/both", from("https://first.test/", &first), "issuer_unknown"),
+        // Of an issuer that the route does not accept: its keys are not even asked.
+        ("/second", from("https://first.test", &second), "issuer_unknown"),
         // Remembered from the other route, where its issuer is accepted.
         ("/second", from("https://first.test", &first), "issuer_unknown"),
         ("/second", from("https://second.test", &second), "allowed"),
@@ -277,6 +283,61 @@ fn a_key_without_a_name_is_meant_by_any_token_that_no_key_is_named_for() {
     ] {
         let house = gatekeeper(plain_ruleset(), vec![keys], 0);
         assert_eq!(verdict(&decide(&house, "/", &token, at(0))), expected, "signed {what}");
+    }
+}
+
+#[test]
+fn a_remembered_token_counts_only_while_its_key_may_verify_its_algorithm() {
+    #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made otherwise")]
+    let start = std::time::Instant::now();
+    let seconds = Duration::from_secs;
+    let rules = RefreshRules { refresh: seconds(600), cooldown: seconds(10), max_stale: seconds(3600) };
+    let slot = Arc::new(KeySlot::remote(rules, start));
+    let house = Gatekeeper::new(plain_ruleset(), vec![Arc::clone(&slot)], cache(10), 0);
+    let rsa = SigningKey::rsa("r");
+    let publish = |algorithm: &str| {
+        let set = KeySet::parse(&key_set(&[rsa.jwk_for(algorithm)]), Algorithms::asymmetric()).unwrap();
+        slot.fetched(Arc::new(set), None, start, at(0), 0.0);
+    };
+    let token = good().header("alg", "RS256").signed_by(&rsa);
+    publish("RS256");
+    assert_eq!(verdict(&decide(&house, "/", &token, at(0))), "allowed");
+    assert_eq!(decide(&house, "/", &token, at(0)).cache, CacheUse::Hit);
+    publish("PS256");
+    let judgement = decide(&house, "/", &token, at(0));
+    assert_eq!((verdict(&judgement), judgement.cache), ("algorithm_not_allowed", CacheUse::Stale));
+}
+
+#[test]
+fn what_one_configuration_drew_from_a_token_is_nothing_to_another() {
+    let shared = cache(10);
+    let slot = || vec![Arc::new(KeySlot::fixed(Arc::new(keys_of(&[signing_key().clone()]))))];
+    let mut strict = issuer("main", ISSUER);
+    strict.required_claims.push("email".into());
+    let before = Gatekeeper::new(plain_ruleset(), slot(), Arc::clone(&shared), 1);
+    let after = Gatekeeper::new(ruleset(vec![strict], vec![route("all", "/")]), slot(), shared, 2);
+    let token = good().signed_by(signing_key());
+    for _ in 0..2 {
+        assert_eq!(verdict(&decide(&before, "/", &token, at(0))), "allowed");
+        assert_eq!(verdict(&decide(&after, "/", &token, at(0))), "claim_missing");
+    }
+}
+
+#[test]
+fn a_registered_claim_has_its_type_even_where_nothing_is_drawn_from_it() {
+    let mut elsewhere = issuer("main", ISSUER);
+    elsewhere.subject = ClaimPath::top("uid");
+    let house =
+        gatekeeper(ruleset(vec![elsewhere], vec![route("all", "/")]), vec![keys_of(&[signing_key().clone()])], 10);
+    let token = || good().claim("uid", "u9");
+    for (token, expected) in [
+        (token(), "allowed"),
+        (token().claim("sub", 7), "claim_invalid"),
+        (token().claim("jti", 7), "claim_invalid"),
+        (token().claim("jti", ""), "claim_invalid"),
+        (token().without("jti"), "allowed"),
+    ] {
+        assert_eq!(verdict(&decide(&house, "/", &token.signed_by(signing_key()), at(0))), expected);
     }
 }
 

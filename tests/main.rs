@@ -15,6 +15,7 @@ mod decisions;
 mod documentation;
 mod framing;
 mod identity_provider;
+mod key_sets;
 mod lifecycle;
 mod paths_and_hosts;
 mod refusals;

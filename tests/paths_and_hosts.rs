@@ -320,6 +320,10 @@ fn trace_and_connect_are_refused() {
     let response = client.request("TRACE", "/public", &[("Authorization", &authorization)]);
     assert_eq!(response.status, 405);
     assert!(!response.text().contains("TRACE /public"), "no echo");
+    // Methods are in upper case, but not every server behind the gate knows that.
+    for method in ["get", "Get", "trace", "delete"] {
+        check_problem(&client.request(method, "/public", &[]), 400, "request_malformed", method);
+    }
     let connect =
         exchange(house.gateway.address(), "CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n").unwrap();
     assert_eq!(connect.status, 405);

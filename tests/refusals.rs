@@ -106,6 +106,10 @@ fn rows_of_tokens() -> Vec<Row> {
         Row::token("lifetime_exceeded", &signed(good().claim("exp", now() + 11 * 366 * 86_400))),
         Row::token("token_malformed", &format!("{}.", good().signing_input(key))),
         Row::new("token_malformed", 401, "optional", "/optional").header("Authorization", "Bearer abc"),
+        Row::new("token_malformed", 401, "optional", "/optional").header("Authorization", "Bearer"),
+        Row::new("token_repeated", 400, "optional", "/optional")
+            .header("Authorization", "Bearer abc")
+            .header("Authorization", "Basic eDp5"),
     ]
 }
 

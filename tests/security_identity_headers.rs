@@ -367,6 +367,17 @@ fn an_upgrade_is_no_way_around() {
 }
 
 #[test]
+fn an_upstream_that_switches_protocols_unasked_is_not_followed() {
+    let House { gateway, upstream } = &house();
+    upstream.set_answer(Answer::Bytes(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n".to_vec(),
+    ));
+    for lines in [vec![], vec![("Connection", "Upgrade"), ("Upgrade", "foo")]] {
+        check_problem(&gateway.get("/public", &lines), 502, "upstream_unreachable", "GET");
+    }
+}
+
+#[test]
 fn a_preflight_carries_no_identity_and_needs_a_token_like_any_request() {
     let House { gateway, upstream } = &house();
     let lines = [("Origin", "https://app.test"), ("Access-Control-Request-Method", "GET"), ("X-User-ID", FORGED)];

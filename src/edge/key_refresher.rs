@@ -286,3 +286,19 @@ fn jitter() -> f64 {
         Err(_) => 0.5,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_among_those_who_wait_are_bounded_and_given_back() {
+        let waiting = AtomicUsize::new(0);
+        let places: Vec<_> = (0..WAITERS_MAX).map(|_| Place::take(&waiting)).collect();
+        assert!(places.iter().all(Option::is_some));
+        assert!(Place::take(&waiting).is_none());
+        drop(places);
+        assert!(Place::take(&waiting).is_some());
+        assert_eq!(waiting.load(Ordering::Relaxed), 0);
+    }
+}

@@ -216,3 +216,85 @@ impl<'r> Occurrences<'r> {
 fn malformed(detail: impl Into<Box<str>>) -> Refusal {
     Refusal::new(Rejection::RequestMalformed).because(detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::firewall::FirewallNames;
+
+    const LIMITS: RequestLimits =
+        RequestLimits { token_bytes: 100, header_bytes: 200, headers: 4, uri_bytes: 20, body_bytes: None };
+
+    fn shape(version: Version, authority: Option<&str>, fields: &[(&str, &str)]) -> Result<String, String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        let request = Request {
+            listener: ListenerId(0),
+            version,
+            method: "GET",
+            authority,
+            path: "/",
+            query: None,
+            headers: &headers,
+            target_bytes: 1,
+        };
+        match request.shape(&LIMITS, &HeaderFirewall::new(FirewallNames::default())) {
+            Ok(shape) => Ok(format!("{} {:?}", shape.host.name(), shape.declared_length)),
+            Err(refusal) => Err(refusal.rejection().to_string()),
+        }
+    }
+
+    #[track_caller]
+    fn check(version: Version, authority: Option<&str>, fields: &[(&str, &str)], expected: Result<&str, &str>) {
+        let expected = expected.map(str::to_owned).map_err(str::to_owned);
+        assert_eq!(shape(version, authority, fields), expected, "{version:?} {authority:?} {fields:?}");
+    }
+
+    const MALFORMED: Result<&str, &str> = Err("request_malformed");
+
+    #[test]
+    fn the_host_that_is_judged_is_the_one_that_is_forwarded() {
+        let (one, two) = (Version::HTTP_11, Version::HTTP_2);
+        for version in [one, two] {
+            check(version, None, &[("host", "a")], Ok("a None"));
+            check(version, Some("A:80"), &[("host", "a")], Ok("a None"));
+            check(version, Some("b"), &[("host", "a")], MALFORMED);
+            check(version, Some(""), &[("host", "a")], MALFORMED);
+            check(version, Some("u@a"), &[("host", "a")], MALFORMED);
+            check(version, None, &[], MALFORMED);
+            check(version, Some("a"), &[("host", "a"), ("host", "a")], MALFORMED);
+        }
+        check(one, Some("a"), &[], MALFORMED);
+        check(two, Some("a"), &[], Ok("a None"));
+    }
+
+    #[test]
+    fn a_body_ends_in_one_way() {
+        let host = ("host", "a");
+        let version = Version::HTTP_11;
+        check(version, None, &[host, ("content-length", "7")], Ok("a Some(7)"));
+        check(version, None, &[host, ("transfer-encoding", "Chunked")], Ok("a None"));
+        check(Version::HTTP_10, None, &[host, ("transfer-encoding", "chunked")], MALFORMED);
+        check(version, None, &[host, ("content-length", "7"), ("transfer-encoding", "chunked")], MALFORMED);
+        for length in ["", "+7", "7,7", "0x7", "-1", "18446744073709551616", "7 "] {
+            check(version, None, &[host, ("content-length", length)], MALFORMED);
+        }
+        for coding in ["", "gzip, chunked", "chunked, chunked", "identity", "chunked;x"] {
+            check(version, None, &[host, ("transfer-encoding", coding)], MALFORMED);
+        }
+    }
+
+    #[test]
+    fn a_head_is_as_large_as_is_allowed_and_no_larger() {
+        let version = Version::HTTP_11;
+        // 4 + 1 + 4 for the host, 1 + 186 + 4 for the other.
+        check(version, None, &[("host", "a"), ("x", &"y".repeat(186))], Ok("a None"));
+        check(version, None, &[("host", "a"), ("x", &"y".repeat(187))], Err("header_too_large"));
+        let many = [("host", "a"), ("x", ""), ("x", ""), ("x", ""), ("x", "")];
+        check(version, None, many.get(..4).unwrap(), Ok("a None"));
+        check(version, None, &many, Err("header_too_large"));
+    }
+}

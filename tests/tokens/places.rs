@@ -86,6 +86,10 @@ fn a_token_in_the_query_counts_only_where_the_route_says_so_and_is_removed() {
     let response = gateway.get("/query", &[("X-Access-Token", &token)]);
     check_response("a header of its own", &response, &Passes);
     assert!(upstream.take()[0].head.folding_onto("X-Access-Token").is_empty());
+    // Another scheme is no second token, and passes only where none is demanded.
+    let response = gateway.get("/query", &[("X-Access-Token", &token), ("Authorization", "Basic eDp5")]);
+    check_response("beside another scheme", &response, &Passes);
+    assert!(upstream.take()[0].head.folding_onto("Authorization").is_empty());
     // Nothing of a query is logged: all output is searched for the token when the gateway stops.
     let line = gateway.access_line(with("access_token=TOKEN&secret=1").header("X-Request-Id").unwrap());
     assert_eq!(line["path"], "/query/x");

@@ -162,6 +162,7 @@ fn a_pattern_with_capitals_or_a_final_slash_is_reached_by_its_own_spelling() {
         &["* /*", "* /Orders*"],
         &[("GET o /Orders/1", Ok("* /Orders*")), ("GET o /orders/1", Err("path_ambiguous"))],
     );
+    check(&["* /*", "* /done/"], &[("GET o /done/", Ok("* /done/")), ("GET o /done", Err("path_ambiguous"))]);
 }
 
 #[test]
