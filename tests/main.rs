@@ -11,6 +11,7 @@
 
 mod architecture;
 mod decisions;
+mod diagnostics;
 mod documentation;
 mod lifecycle;
 mod paths_and_hosts;
