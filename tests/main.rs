@@ -12,6 +12,7 @@
 mod architecture;
 mod corpora;
 mod decisions;
+mod diagnostics;
 mod documentation;
 mod framing;
 mod identity_provider;
