@@ -222,6 +222,20 @@ fn an_upstream_that_breaks_off_costs_its_own_request_only() {
 }
 
 #[test]
+fn a_request_that_may_have_been_done_is_sent_again_only_where_that_does_no_harm() {
+    let House { gateway, upstream } = &House::start("", ROUTES);
+    for (method, times) in [("POST", 1), ("PATCH", 1), ("GET", 2), ("DELETE", 2)] {
+        upstream.set_answer(Answer::Echo);
+        let mut client = gateway.connect();
+        assert_eq!(client.get("/public", &[]).status, 200, "so that there is a connection to use again");
+        upstream.take();
+        upstream.set_answer(Answer::BytesThenClose(Vec::new()));
+        check_problem(&client.request(method, "/public", &[]), 502, "upstream_unreachable", method);
+        assert_eq!(upstream.take().len(), times, "{method}");
+    }
+}
+
+#[test]
 fn listeners_and_upstreams_may_be_unix_sockets() {
     let text = fixture::config("", ROUTES).replace("\"{listen}\"", "\"unix:{folder}/web.sock\"");
     let builder = Gateway::builder(text).file("keys.json", keys_file());

@@ -377,6 +377,26 @@ fn unverified_words_cannot_break_the_log() {
     }
 }
 
+#[test]
+fn what_is_no_token_is_not_shown_as_none() {
+    let house = House::start("", ROUTES);
+    let good = Token::good().signed_by(signing_key());
+    let rest = good.split_once('.').unwrap().1;
+    for (number, text) in
+        ["secret", "secret.secret", &format!("secret.{rest}"), &format!("{good}.secret"), &format!("{good} secret")]
+            .into_iter()
+            .enumerate()
+    {
+        let canary = format!("canary{number}");
+        let text = text.replace("secret", &canary);
+        let response = house.gateway.get("/mine", &[("Authorization", &bearer(&text))]);
+        check_problem(&response, 401, "token_malformed", "GET");
+        let line = house.gateway.access_line(response.header("X-Request-Id").unwrap());
+        assert!(!line.to_string().contains(&canary), "{line}");
+        assert!(!response.text().contains(&canary), "{}", response.text());
+    }
+}
+
 /// Each is wrong in two or more ways; the first of the contract's order must be told.
 fn rows_of_two_faults() -> Vec<Row> {
     let key = signing_key();

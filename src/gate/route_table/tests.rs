@@ -162,6 +162,12 @@ fn a_pattern_with_capitals_or_a_final_slash_is_reached_by_its_own_spelling() {
         &["* /*", "* /Orders*"],
         &[("GET o /Orders/1", Ok("* /Orders*")), ("GET o /orders/1", Err("path_ambiguous"))],
     );
+    // Two that differ in case alone: an upstream that folds it would take either for either.
+    let folded = Err("path_ambiguous");
+    check(
+        &["* /*", "* /Admin*", "* /admin*"],
+        &[("GET o /ADMIN", folded), ("GET o /admin", folded), ("GET o /Admin/x", folded), ("GET o /x", Ok("* /*"))],
+    );
     check(&["* /*", "* /done/"], &[("GET o /done/", Ok("* /done/")), ("GET o /done", Err("path_ambiguous"))]);
 }
 
