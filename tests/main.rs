@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod connections;
 mod decisions;
 mod diagnostics;
 mod documentation;

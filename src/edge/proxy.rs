@@ -21,6 +21,7 @@ use crate::{
         connection::Connection,
         exchange::{Attempt, Exchange},
         forwarding::{self, Origin},
+        framing,
         installed::Installed,
         key_refresher::KeyWaiters,
         metrics::Metrics,
@@ -135,8 +136,9 @@ impl ProxyHttp for Gateway {
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Exchange) -> Result<()> {
         let timeouts = &self.shared.client_timeouts;
-        // Pingora counts whole seconds, and zero would be no keep-alive at all.
-        session.set_keepalive(Some(timeouts.keepalive.as_secs().max(1)));
+        framing::keep_connection(session, timeouts.keepalive);
+        framing::restore_content_length(session)?;
+        framing::spare_interim_responses(session);
         if !session.is_upgrade_req() {
             session.set_read_timeout(Some(timeouts.body));
         }
@@ -256,10 +258,11 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        framing::fit_to_client(session, response);
         forwarding::rewrite_response(response, exchange)
     }
 
