@@ -106,3 +106,34 @@ fn what_an_upstream_sends_behind_its_response_reaches_nobody() {
         check_innocent(&mut house.gateway.connect());
     }
 }
+
+#[test]
+fn a_head_that_cannot_be_parsed_is_answered_counted_and_logged() {
+    let house = House::start("", ROUTES);
+    for (count, bytes) in [
+        "\u{16}\u{3}\u{1}\u{2}\r\n\r\n",
+        "GET /public HTTP/1.1\r\nHost : api.test\r\n\r\n",
+        "GET /public HTTP/1.1\r\nHost: api.test\r\nContent-Length: many\r\n\r\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = house.gateway.connect();
+        // Also as a further request of a connection that was used well.
+        check_innocent(&mut client);
+        client.send(bytes);
+        let response = client.read("GET");
+        assert_eq!((response.status, response.text().as_str()), (400, ""), "{bytes:?}");
+        assert!(client.rest().is_empty(), "{bytes:?}");
+        let counted = house.gateway.metric(|line| {
+            line.starts_with("portcullis_http_requests_total")
+                && ["route=\"-\"", "method=\"other\"", "code=\"400\""].iter().all(|label| line.contains(label))
+        });
+        assert_eq!(counted, f64::from(u8::try_from(count + 1).unwrap()), "{bytes:?}");
+    }
+    let line = house.gateway.log_line(|line| line["auth"]["reason"] == "request_malformed").unwrap();
+    assert_eq!((&line["route"], &line["status"], &line["client_ip"]), (&"-".into(), &400.into(), &"127.0.0.1".into()));
+    let account = house.gateway.stop();
+    let told = account.stdout.lines().filter(|line| line.contains("request_malformed")).count();
+    assert_eq!((told, account.stdout.lines().count()), (3, 6), "{}", account.stdout);
+}

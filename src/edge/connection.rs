@@ -1,10 +1,13 @@
-//! The connection beneath Pingora's HTTP: counts connections, and reads the request line as it was really sent.
+//! The connection beneath Pingora's HTTP: counts connections, reads the request line as it was really sent, and
+//! notices what Pingora refuses by itself. It never changes, delays or keeps a byte.
 //!
 //! Pingora repairs a request line that is not well-formed: `GET /public /admin HTTP/1.1` becomes a request for
 //! `/public%20/admin`. RFC 9112 §3.2 wants it refused instead, since nobody can know what was meant; so each line is
-//! looked at on its way in. It never changes, delays or keeps a byte.
+//! looked at on its way in. A head that cannot be parsed at all Pingora answers by itself and tells nobody; but its answer
+//! passes here.
 use std::{
     fmt, io,
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -18,7 +21,7 @@ use pingora_core::{
     apps::ServerApp,
     protocols::{
         ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-        TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
+        TimingDigest, UniqueID, UniqueIDType, l4::socket::SocketAddr, raw_connect::ProxyDigest, tls::SslDigest,
     },
     server::ShutdownWatch,
 };
@@ -27,16 +30,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::edge::metrics::Metrics;
 
+/// Told of the client whose request could not be parsed.
+type Unparsed = Arc<dyn Fn(Option<IpAddr>) + Send + Sync>;
+
 /// An application whose connections are watched.
 pub struct Watched<A> {
     application: Arc<A>,
     metrics: Arc<Metrics>,
+    unparsed: Unparsed,
 }
 
 impl<A> Watched<A> {
-    /// Watches the connections of `application`.
-    pub fn new(application: A, metrics: Arc<Metrics>) -> Self {
-        Self { application: Arc::new(application), metrics }
+    /// Watches the connections of `application`. `unparsed` is told of each client whose request could not be parsed.
+    pub fn new(
+        application: A,
+        metrics: Arc<Metrics>,
+        unparsed: impl Fn(Option<IpAddr>) + Send + Sync + 'static,
+    ) -> Self {
+        Self { application: Arc::new(application), metrics, unparsed: Arc::new(unparsed) }
     }
 }
 
@@ -44,7 +55,7 @@ impl<A> Watched<A> {
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Watched<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _connection = self.metrics.connection();
-        self.application.process_new(Box::new(Connection::new(stream)), shutdown).await
+        self.application.process_new(Box::new(Connection::new(stream, Arc::clone(&self.unparsed))), shutdown).await
     }
 
     async fn cleanup(&self) {
@@ -58,6 +69,9 @@ pub struct Connection {
     line: RequestLine,
     /// Set from outside: what comes next is the beginning of a request.
     between_requests: AtomicBool,
+    /// Set from outside: the head of the current request was parsed, so that the answer is ours.
+    is_parsed: AtomicBool,
+    unparsed: Unparsed,
 }
 
 impl fmt::Debug for Connection {
@@ -67,8 +81,14 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    fn new(inner: Stream) -> Self {
-        Self { inner, line: RequestLine::default(), between_requests: AtomicBool::new(true) }
+    fn new(inner: Stream, unparsed: Unparsed) -> Self {
+        Self {
+            inner,
+            line: RequestLine::default(),
+            between_requests: AtomicBool::new(true),
+            is_parsed: AtomicBool::new(false),
+            unparsed,
+        }
     }
 
     /// The connection that a session came by; nothing for HTTP/2, whose requests have no line.
@@ -81,10 +101,32 @@ impl Connection {
         Self::of(session).is_some_and(|connection| connection.line.is_irregular())
     }
 
+    /// The head of the current request was parsed.
+    pub fn note_request(session: &Session) {
+        if let Some(connection) = Self::of(session) {
+            connection.is_parsed.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// The current request is over: what comes next is the beginning of another.
     pub fn expect_request(session: &Session) {
         if let Some(connection) = Self::of(session) {
             connection.between_requests.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What is written while no request was parsed is Pingora's answer to one that could not be.
+    fn notice_answer(&self) {
+        let has_request = self.line.has_begun && !self.between_requests.load(Ordering::Relaxed);
+        if has_request && !self.is_parsed.swap(true, Ordering::Relaxed) {
+            (self.unparsed)(self.client());
+        }
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        match self.inner.get_socket_digest()?.peer_addr()? {
+            SocketAddr::Inet(address) => Some(address.ip().to_canonical()),
+            SocketAddr::Unix(_) => None,
         }
     }
 }
@@ -135,6 +177,7 @@ impl AsyncRead for Connection {
         if !arrived.is_empty() {
             if self.between_requests.swap(false, Ordering::Relaxed) {
                 self.line = RequestLine::default();
+                self.is_parsed.store(false, Ordering::Relaxed);
             }
             self.line.see(arrived);
         }
@@ -144,6 +187,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.notice_answer();
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
 
@@ -160,6 +204,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.notice_answer();
         Pin::new(&mut self.inner).poll_write_vectored(context, slices)
     }
 

@@ -74,7 +74,8 @@ pub struct Identifiers {
 }
 
 impl Identifiers {
-    fn random() -> Self {
+    /// New names.
+    pub fn random() -> Self {
         let mut bytes = [0; 40];
         // Without randomness identifiers would repeat, which confuses; it is no reason to refuse anybody.
         if aws_lc_rs::rand::fill(&mut bytes).is_err() {

@@ -136,6 +136,7 @@ impl ProxyHttp for Gateway {
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Exchange) -> Result<()> {
         let timeouts = &self.shared.client_timeouts;
+        Connection::note_request(session);
         framing::keep_connection(session, timeouts.keepalive);
         framing::restore_content_length(session)?;
         framing::spare_interim_responses(session);
