@@ -1,6 +1,8 @@
 //! Connections: when they are kept, how messages are told apart on them, and that nobody's next request pays for the last one.
+use std::time::Duration;
+
 use crate::support::{
-    client::{Client, request_bytes},
+    client::{Client, exchange, request_bytes},
     fixture::House,
     problem::check_problem,
     upstream::Answer,
@@ -9,7 +11,10 @@ use crate::support::{
 const ROUTES: &str = r#"
   - {name: public, path_prefix: /public, auth: none, upstream: echo}
   - {name: mine, path_prefix: /mine, upstream: echo}
+  - {name: hasty, path_prefix: /hasty, auth: none, timeout: 400ms, upstream: echo}
 "#;
+/// Longer than the route `hasty` waits.
+const PAUSE: Duration = Duration::from_millis(1200);
 
 /// Sends a request and gives all that comes back until the gateway closes, which it must do.
 fn answer_until_close(house: &House, request: &str) -> String {
@@ -136,4 +141,33 @@ fn a_head_that_cannot_be_parsed_is_answered_counted_and_logged() {
     let account = house.gateway.stop();
     let told = account.stdout.lines().filter(|line| line.contains("request_malformed")).count();
     assert_eq!((told, account.stdout.lines().count()), (3, 6), "{}", account.stdout);
+}
+
+#[test]
+fn the_timeout_of_a_route_is_for_the_head_of_the_response_alone() {
+    let house = House::start("", ROUTES);
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
+    house.upstream.set_answer(Answer::BytesInTwo(head.into(), PAUSE, "world".into()));
+    assert_eq!(house.gateway.get("/hasty", &[]).text(), "helloworld");
+
+    let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello";
+    house.upstream.set_answer(Answer::BytesInTwo(head.into(), PAUSE, "world".into()));
+    let mut client = house.gateway.connect();
+    let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    assert_eq!(client.get("/hasty", &upgrade).status, 101);
+    assert_eq!(client.rest(), b"helloworld");
+}
+
+#[test]
+fn a_head_that_comes_in_pieces_has_no_more_time_than_one_that_does_not_come() {
+    let house = House::start("", ROUTES);
+    for first in ["", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-"] {
+        let rest = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        house.upstream.set_answer(Answer::BytesInTwo(first.into(), PAUSE, rest.into()));
+        let response = exchange(house.gateway.address(), request_bytes("GET", "/hasty", &[])).unwrap();
+        let request_id = check_problem(&response, 504, "upstream_timeout", "GET");
+        assert_eq!(house.gateway.access_line(&request_id)["auth"]["reason"], "upstream_timeout");
+    }
+    house.upstream.set_answer(Answer::Echo);
+    check_innocent(&mut house.gateway.connect());
 }

@@ -1,19 +1,22 @@
-//! The connection beneath Pingora's HTTP: counts connections, reads the request line as it was really sent, and
-//! notices what Pingora refuses by itself. It never changes, delays or keeps a byte.
+//! The connection beneath Pingora's HTTP: counts connections, reads the request line as it was really sent, notices what
+//! Pingora refuses by itself, and ends the wait for an upstream that does not answer. It never changes, delays or keeps a
+//! byte.
 //!
 //! Pingora repairs a request line that is not well-formed: `GET /public /admin HTTP/1.1` becomes a request for
 //! `/public%20/admin`. RFC 9112 §3.2 wants it refused instead, since nobody can know what was meant; so each line is
 //! looked at on its way in. A head that cannot be parsed at all Pingora answers by itself and tells nobody; but its answer
-//! passes here.
+//! passes here. And it has one timeout for the head and the body of a response; but while it waits for the head, it
+//! listens to the client, here.
 use std::{
     fmt, io,
     net::IpAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -26,9 +29,12 @@ use pingora_core::{
     server::ShutdownWatch,
 };
 use pingora_proxy::Session;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 
-use crate::edge::metrics::Metrics;
+use crate::edge::{clock, metrics::Metrics};
 
 /// Told of the client whose request could not be parsed.
 type Unparsed = Arc<dyn Fn(Option<IpAddr>) + Send + Sync>;
@@ -72,6 +78,11 @@ pub struct Connection {
     /// Set from outside: the head of the current request was parsed, so that the answer is ours.
     is_parsed: AtomicBool,
     unparsed: Unparsed,
+    /// Set from outside: until when the head of the response must be there.
+    head_due: Mutex<Option<Instant>>,
+    /// Whether it was not.
+    is_overdue: AtomicBool,
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl fmt::Debug for Connection {
@@ -88,6 +99,9 @@ impl Connection {
             between_requests: AtomicBool::new(true),
             is_parsed: AtomicBool::new(false),
             unparsed,
+            head_due: Mutex::new(None),
+            is_overdue: AtomicBool::new(false),
+            alarm: None,
         }
     }
 
@@ -111,8 +125,45 @@ impl Connection {
     /// The current request is over: what comes next is the beginning of another.
     pub fn expect_request(session: &Session) {
         if let Some(connection) = Self::of(session) {
+            connection.set_head_due(None);
             connection.between_requests.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// From now on the upstream has this long for the head of its response; `None` when it is there, or has no limit.
+    pub fn expect_head(session: &Session, within: Option<Duration>) {
+        if let Some(connection) = Self::of(session) {
+            connection.set_head_due(within.and_then(|within| clock::monotonic().checked_add(within)));
+        }
+    }
+
+    /// Whether the current request failed because the head of the response was not there in time.
+    pub fn is_head_overdue(session: &Session) -> bool {
+        Self::of(session).is_some_and(|connection| connection.is_overdue.load(Ordering::Relaxed))
+    }
+
+    fn set_head_due(&self, due: Option<Instant>) {
+        *self.head_due.lock().unwrap_or_else(PoisonError::into_inner) = due;
+    }
+
+    /// Whether the time for the head of the response is over. Otherwise the task is woken when it is.
+    fn gives_up(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(due) = *self.head_due.lock().unwrap_or_else(PoisonError::into_inner) else { return false };
+        let due = tokio::time::Instant::from_std(due);
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if due < alarm.deadline() {
+            alarm.as_mut().reset(due);
+        }
+        // An alarm of an earlier request rings too early and is set again then, which costs less than to set it each time.
+        while alarm.as_mut().poll(context).is_ready() {
+            if clock::monotonic() >= due.into_std() {
+                self.is_overdue.store(true, Ordering::Relaxed);
+                self.set_head_due(None);
+                return true;
+            }
+            alarm.as_mut().reset(due);
+        }
+        false
     }
 
     /// What is written while no request was parsed is Pingora's answer to one that could not be.
@@ -180,6 +231,9 @@ impl AsyncRead for Connection {
                 self.is_parsed.store(false, Ordering::Relaxed);
             }
             self.line.see(arrived);
+        }
+        if polled.is_pending() && self.gives_up(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         polled
     }

@@ -172,11 +172,15 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        // As long as the request goes out, nobody can expect the response.
+        if exchange.head_patience.is_some() {
+            Connection::expect_head(session, exchange.head_patience);
+        }
         exchange.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
         let limit = exchange.installed.gatekeeper.ruleset().limits.body_bytes;
         if limit.is_some_and(|limit| exchange.body_bytes > limit) {
@@ -212,12 +216,9 @@ impl ProxyHttp for Gateway {
         });
         attempt.tried.push(chosen.target);
         attempt.server = chosen.server;
-        let mut peer = chosen.peer;
-        if let Some(timeout) = timeout {
-            let options = &mut peer.options;
-            options.read_timeout = Some(options.read_timeout.map_or(timeout, |read| read.min(timeout)));
-        }
-        Ok(peer)
+        // Not as the read timeout of the peer, which is for every read, also of a body or a stream.
+        exchange.head_patience = timeout;
+        Ok(chosen.peer)
     }
 
     async fn upstream_request_filter(
@@ -226,6 +227,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        Connection::expect_head(session, exchange.head_patience);
         let origin = Origin {
             client: client_address(session),
             host: session.req_header().headers.get(http::header::HOST),
@@ -245,9 +247,10 @@ impl ProxyHttp for Gateway {
                 Some(Refusal::new(Rejection::UpstreamUnreachable).because("it switched protocols without being asked"));
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
-        if let Some(attempt) = &exchange.attempt
-            && !response.status.is_informational()
-        {
+        let is_head = !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        if let Some(attempt) = exchange.attempt.as_ref().filter(|_| is_head) {
+            Connection::expect_head(session, None);
+            exchange.head_patience = None;
             let duration = attempt.started.elapsed();
             exchange.upstream_duration = Some(duration);
             if let Some(metrics) = exchange.installed.upstream_metrics(attempt.upstream) {
@@ -299,13 +302,16 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
-        let refusal = exchange.refusal.take().or_else(|| refusal_of(error));
+        let refusal = exchange.refusal.take().or_else(|| match Connection::is_head_overdue(session) {
+            true => Some(Refusal::new(Rejection::UpstreamTimeout).because("no head of a response in time")),
+            false => refusal_of(error),
+        });
         let Some(refusal) = refusal else {
             // The client went away: nobody is there to be answered.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         let status = refusal.rejection().row().status;
-        if session.response_written().is_some() {
+        if respond::final_status(session).is_some() {
             exchange.refusal = Some(refusal);
             return FailToProxy { error_code: status, can_reuse_downstream: false };
         }

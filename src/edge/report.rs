@@ -13,6 +13,7 @@ use crate::{
         exchange::{Exchange, Identifiers},
         installed::Installed,
         metrics::UNMATCHED,
+        respond,
     },
     gate::{
         decide::Decision,
@@ -44,8 +45,7 @@ impl Reporter {
     /// Counts an exchange that is over, and writes its line.
     pub fn report(&self, session: &Session, error: Option<&Error>, exchange: &Exchange, client: Option<IpAddr>) {
         let duration = exchange.started.elapsed();
-        let written = session.response_written().map(|response| response.status.as_u16());
-        let status = written.unwrap_or(CLIENT_CLOSED_REQUEST);
+        let status = respond::final_status(session).map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
         let route_id = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
         let metrics = exchange.installed.route_metrics(route_id);
         metrics.answered(session.req_header().method.as_str(), status, duration);
