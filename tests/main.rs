@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod connections;
 mod corpora;
 mod decisions;
 mod diagnostics;

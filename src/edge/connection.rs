@@ -1,44 +1,59 @@
-//! The connection beneath Pingora's HTTP: counts connections, and reads the request line as it was really sent.
+//! The connection beneath Pingora's HTTP: counts connections, reads the request line as it was really sent, notices what
+//! Pingora refuses by itself, and ends the wait for an upstream that does not answer. It never changes, delays or keeps a
+//! byte.
 //!
 //! Pingora repairs a request line that is not well-formed: `GET /public /admin HTTP/1.1` becomes a request for
 //! `/public%20/admin`. RFC 9112 §3.2 wants it refused instead, since nobody can know what was meant; so each line is
-//! looked at on its way in. It also drops `Content-Length` beside `Transfer-Encoding`, by which whoever stands in front
-//! may have gone (RFC 9112 §6.1). This file never changes, delays or keeps a byte.
+//! looked at on its way in. A head that cannot be parsed at all Pingora answers by itself and tells nobody; but its answer
+//! passes here. And it has one timeout for the head and the body of a response; but while it waits for the head, it
+//! listens to the client, here.
 use std::{
     fmt, io,
+    net::IpAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use http::header;
 use pingora_core::{
     apps::ServerApp,
     protocols::{
         ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-        TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
+        TimingDigest, UniqueID, UniqueIDType, l4::socket::SocketAddr, raw_connect::ProxyDigest, tls::SslDigest,
     },
     server::ShutdownWatch,
 };
 use pingora_proxy::Session;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 
-use crate::edge::metrics::Metrics;
+use crate::edge::{clock, metrics::Metrics};
+
+/// Told of the client whose request could not be parsed.
+type Unparsed = Arc<dyn Fn(Option<IpAddr>) + Send + Sync>;
 
 /// An application whose connections are watched.
 pub struct Watched<A> {
     application: Arc<A>,
     metrics: Arc<Metrics>,
+    unparsed: Unparsed,
 }
 
 impl<A> Watched<A> {
-    /// Watches the connections of `application`.
-    pub fn new(application: A, metrics: Arc<Metrics>) -> Self {
-        Self { application: Arc::new(application), metrics }
+    /// Watches the connections of `application`. `unparsed` is told of each client whose request could not be parsed.
+    pub fn new(
+        application: A,
+        metrics: Arc<Metrics>,
+        unparsed: impl Fn(Option<IpAddr>) + Send + Sync + 'static,
+    ) -> Self {
+        Self { application: Arc::new(application), metrics, unparsed: Arc::new(unparsed) }
     }
 }
 
@@ -46,7 +61,7 @@ impl<A> Watched<A> {
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Watched<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _connection = self.metrics.connection();
-        self.application.process_new(Box::new(Connection::new(stream)), shutdown).await
+        self.application.process_new(Box::new(Connection::new(stream, Arc::clone(&self.unparsed))), shutdown).await
     }
 
     async fn cleanup(&self) {
@@ -60,6 +75,14 @@ pub struct Connection {
     line: RequestLine,
     /// Set from outside: what comes next is the beginning of a request.
     between_requests: AtomicBool,
+    /// Set from outside: the head of the current request was parsed, so that the answer is ours.
+    is_parsed: AtomicBool,
+    unparsed: Unparsed,
+    /// Set from outside: until when the head of the response must be there.
+    head_due: Mutex<Option<Instant>>,
+    /// Whether it was not.
+    is_overdue: AtomicBool,
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl fmt::Debug for Connection {
@@ -69,8 +92,17 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    fn new(inner: Stream) -> Self {
-        Self { inner, line: RequestLine::default(), between_requests: AtomicBool::new(true) }
+    fn new(inner: Stream, unparsed: Unparsed) -> Self {
+        Self {
+            inner,
+            line: RequestLine::default(),
+            between_requests: AtomicBool::new(true),
+            is_parsed: AtomicBool::new(false),
+            unparsed,
+            head_due: Mutex::new(None),
+            is_overdue: AtomicBool::new(false),
+            alarm: None,
+        }
     }
 
     /// The connection that a session came by; nothing for HTTP/2, whose requests have no line.
@@ -78,31 +110,76 @@ impl Connection {
         session.as_downstream().stream()?.as_any().downcast_ref()
     }
 
-    /// What Pingora repaired in the head of the current request before anybody could see it; nothing where it is as it
-    /// was sent.
-    pub fn irregularity(session: &Session) -> Option<&'static str> {
-        if Self::of(session).is_some_and(|connection| connection.line.is_irregular()) {
-            return Some("a request line that is not well-formed");
+    /// Whether the request line of the current request is one that Pingora had to repair.
+    pub fn has_irregular_line(session: &Session) -> bool {
+        Self::of(session).is_some_and(|connection| connection.line.is_irregular())
+    }
+
+    /// The head of the current request was parsed.
+    pub fn note_request(session: &Session) {
+        if let Some(connection) = Self::of(session) {
+            connection.is_parsed.store(true, Ordering::Relaxed);
         }
-        let is_framed_twice = session.req_header().headers.contains_key(header::TRANSFER_ENCODING)
-            && has_field(&session.to_h1_raw(), header::CONTENT_LENGTH.as_str());
-        is_framed_twice.then_some("both Content-Length and Transfer-Encoding")
     }
 
     /// The current request is over: what comes next is the beginning of another.
     pub fn expect_request(session: &Session) {
         if let Some(connection) = Self::of(session) {
+            connection.set_head_due(None);
             connection.between_requests.store(true, Ordering::Relaxed);
         }
     }
-}
 
-/// Whether a head has a field of this name, which is in lower case.
-fn has_field(head: &[u8], name: &str) -> bool {
-    let mut lines = head.split(|byte| *byte == b'\n').skip(1);
-    lines.any(|line| {
-        line.split(|byte| *byte == b':').next().is_some_and(|field| field.eq_ignore_ascii_case(name.as_bytes()))
-    })
+    /// From now on the upstream has this long for the head of its response; `None` when it is there, or has no limit.
+    pub fn expect_head(session: &Session, within: Option<Duration>) {
+        if let Some(connection) = Self::of(session) {
+            connection.set_head_due(within.and_then(|within| clock::monotonic().checked_add(within)));
+        }
+    }
+
+    /// Whether the current request failed because the head of the response was not there in time.
+    pub fn is_head_overdue(session: &Session) -> bool {
+        Self::of(session).is_some_and(|connection| connection.is_overdue.load(Ordering::Relaxed))
+    }
+
+    fn set_head_due(&self, due: Option<Instant>) {
+        *self.head_due.lock().unwrap_or_else(PoisonError::into_inner) = due;
+    }
+
+    /// Whether the time for the head of the response is over. Otherwise the task is woken when it is.
+    fn gives_up(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(due) = *self.head_due.lock().unwrap_or_else(PoisonError::into_inner) else { return false };
+        let due = tokio::time::Instant::from_std(due);
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if due < alarm.deadline() {
+            alarm.as_mut().reset(due);
+        }
+        // An alarm of an earlier request rings too early and is set again then, which costs less than to set it each time.
+        while alarm.as_mut().poll(context).is_ready() {
+            if clock::monotonic() >= due.into_std() {
+                self.is_overdue.store(true, Ordering::Relaxed);
+                self.set_head_due(None);
+                return true;
+            }
+            alarm.as_mut().reset(due);
+        }
+        false
+    }
+
+    /// What is written while no request was parsed is Pingora's answer to one that could not be.
+    fn notice_answer(&self) {
+        let has_request = self.line.has_begun && !self.between_requests.load(Ordering::Relaxed);
+        if has_request && !self.is_parsed.swap(true, Ordering::Relaxed) {
+            (self.unparsed)(self.client());
+        }
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        match self.inner.get_socket_digest()?.peer_addr()? {
+            SocketAddr::Inet(address) => Some(address.ip().to_canonical()),
+            SocketAddr::Unix(_) => None,
+        }
+    }
 }
 
 /// What was seen of a request line so far (RFC 9112 §3).
@@ -152,8 +229,12 @@ impl AsyncRead for Connection {
         if !arrived.is_empty() {
             if self.between_requests.swap(false, Ordering::Relaxed) {
                 self.line = RequestLine::default();
+                self.is_parsed.store(false, Ordering::Relaxed);
             }
             self.line.see(arrived);
+        }
+        if polled.is_pending() && self.gives_up(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         polled
     }
@@ -161,6 +242,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.notice_answer();
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
 
@@ -177,6 +259,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.notice_answer();
         Pin::new(&mut self.inner).poll_write_vectored(context, slices)
     }
 
@@ -238,19 +321,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_found_by_its_whole_name_in_any_case() {
-        for (head, found) in [
-            ("POST / HTTP/1.1\r\nHost: h\r\nCONTENT-length: 3\r\n\r\n", true),
-            ("POST / HTTP/1.1\nContent-Length:3\n\n", true),
-            ("POST /content-length:3 HTTP/1.1\r\nX-Content-Length: 3\r\nA: content-length: 3\r\n\r\n", false),
-            ("content-length: 3\r\n\r\n", false),
-            ("", false),
-        ] {
-            assert_eq!(has_field(head.as_bytes(), "content-length"), found, "{head:?}");
-        }
-    }
-
-    #[test]
     fn a_line_is_irregular_where_it_would_have_to_be_repaired() {
         for (text, irregular) in [
             ("GET / HTTP/1.1\r\nA: b c d\r\n\r\n", false),
@@ -262,7 +332,6 @@ mod tests {
             ("GET /a\tb HTTP/1.1\r\n", true),
             ("GET /<a> HTTP/1.1\r\n", true),
             ("GET /\"a\" HTTP/1.1\r\n", true),
-            ("GET /a#b HTTP/1.1\r\n", true),
             ("GET /\u{1} HTTP/1.1\r\n", true),
             ("GET /\r\n", true),
         ] {

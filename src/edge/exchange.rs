@@ -29,6 +29,8 @@ pub struct Exchange {
     pub body_bytes: u64,
     /// The attempt to reach an upstream.
     pub attempt: Option<Attempt>,
+    /// Longest wait for the head of the upstream's response; nothing once it is there, and where there is no limit.
+    pub head_patience: Option<Duration>,
     /// Until the head of the upstream's response.
     pub upstream_duration: Option<Duration>,
     _in_flight: InFlight,
@@ -59,6 +61,7 @@ impl Exchange {
             refusal: None,
             body_bytes: 0,
             attempt: None,
+            head_patience: None,
             upstream_duration: None,
             _in_flight: in_flight,
         }
@@ -74,7 +77,8 @@ pub struct Identifiers {
 }
 
 impl Identifiers {
-    fn random() -> Self {
+    /// New names.
+    pub fn random() -> Self {
         let mut bytes = [0; 40];
         // Without randomness identifiers would repeat, which confuses; it is no reason to refuse anybody.
         if aws_lc_rs::rand::fill(&mut bytes).is_err() {

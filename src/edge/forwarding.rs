@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora_core::Result;
+use pingora_core::{Result, protocols::l4::socket::SocketAddr};
+use pingora_proxy::Session;
 
 use crate::{
     edge::{exchange::Exchange, installed::Installed},
@@ -27,6 +28,14 @@ pub struct Origin<'s> {
     pub host: Option<&'s HeaderValue>,
     /// Whether it came by TLS.
     pub is_encrypted: bool,
+}
+
+/// The address of the client; nothing for a unix socket.
+pub fn client_address(session: &Session) -> Option<IpAddr> {
+    match session.client_addr()? {
+        SocketAddr::Inet(address) => Some(address.ip().to_canonical()),
+        SocketAddr::Unix(_) => None,
+    }
 }
 
 /// Makes the request that is forwarded: owned names leave in every spelling, then the gate's own are written.

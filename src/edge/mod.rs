@@ -9,6 +9,7 @@ pub mod connection;
 pub mod exchange;
 pub mod files;
 pub mod forwarding;
+pub mod framing;
 pub mod installed;
 pub mod jwks_client;
 pub mod key_refresher;

@@ -12,9 +12,7 @@ use pingora::http::{
     RequestHeader, ResponseHeader,
     authority::{RawTargetAuthority, raw_target_authority},
 };
-use pingora_core::{
-    Error, ErrorSource, ErrorType, Result, protocols::l4::socket::SocketAddr, upstreams::peer::HttpPeer,
-};
+use pingora_core::{Error, ErrorSource, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::{
@@ -24,6 +22,7 @@ use crate::{
         connection::Connection,
         exchange::{Attempt, Exchange},
         forwarding::{self, Origin},
+        framing,
         installed::Installed,
         key_refresher::KeyWaiters,
         metrics::Metrics,
@@ -135,11 +134,10 @@ impl ProxyHttp for Gateway {
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Exchange) -> Result<()> {
         let timeouts = &self.shared.client_timeouts;
-        // A connection that Pingora means to close stays so: HTTP/1.0, or a request that was framed twice.
-        if session.get_keepalive().is_some() {
-            // Pingora counts whole seconds, and zero would be no end at all.
-            session.set_keepalive(Some(timeouts.keepalive.as_secs().max(1)));
-        }
+        Connection::note_request(session);
+        framing::keep_connection(session, timeouts.keepalive);
+        framing::restore_content_length(session)?;
+        framing::spare_interim_responses(session);
         if !session.is_upgrade_req() {
             session.set_read_timeout(Some(timeouts.body));
         }
@@ -147,8 +145,9 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        if let Some(detail) = Connection::irregularity(session) {
-            self.refuse(session, exchange, Refusal::new(Rejection::RequestMalformed).because(detail)).await?;
+        if Connection::has_irregular_line(session) {
+            let refusal = Refusal::new(Rejection::RequestMalformed).because("a request line that is not well-formed");
+            self.refuse(session, exchange, refusal).await?;
             return Ok(true);
         }
         let mut judgement = self.decide(session, exchange).await;
@@ -171,11 +170,15 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        // As long as the request goes out, nobody can expect the response.
+        if exchange.head_patience.is_some() {
+            Connection::expect_head(session, exchange.head_patience);
+        }
         exchange.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
         let limit = exchange.installed.gatekeeper.ruleset().limits.body_bytes;
         if limit.is_some_and(|limit| exchange.body_bytes > limit) {
@@ -211,12 +214,9 @@ impl ProxyHttp for Gateway {
         });
         attempt.tried.push(chosen.target);
         attempt.server = chosen.server;
-        let mut peer = chosen.peer;
-        if let Some(timeout) = timeout {
-            let options = &mut peer.options;
-            options.read_timeout = Some(options.read_timeout.map_or(timeout, |read| read.min(timeout)));
-        }
-        Ok(peer)
+        // Not as the read timeout of the peer, which is for every read, also of a body or a stream.
+        exchange.head_patience = timeout;
+        Ok(chosen.peer)
     }
 
     async fn upstream_request_filter(
@@ -225,8 +225,9 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        Connection::expect_head(session, exchange.head_patience);
         let origin = Origin {
-            client: client_address(session),
+            client: forwarding::client_address(session),
             host: session.req_header().headers.get(http::header::HOST),
             is_encrypted: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
         };
@@ -244,9 +245,10 @@ impl ProxyHttp for Gateway {
                 Some(Refusal::new(Rejection::UpstreamUnreachable).because("it switched protocols without being asked"));
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
-        if let Some(attempt) = &exchange.attempt
-            && !response.status.is_informational()
-        {
+        let is_head = !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        if let Some(attempt) = exchange.attempt.as_ref().filter(|_| is_head) {
+            Connection::expect_head(session, None);
+            exchange.head_patience = None;
             let duration = attempt.started.elapsed();
             exchange.upstream_duration = Some(duration);
             if let Some(metrics) = exchange.installed.upstream_metrics(attempt.upstream) {
@@ -258,10 +260,11 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        framing::fit_to_client(session, response);
         forwarding::rewrite_response(response, exchange)
     }
 
@@ -297,13 +300,16 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
-        let refusal = exchange.refusal.take().or_else(|| refusal_of(error));
+        let refusal = exchange.refusal.take().or_else(|| match Connection::is_head_overdue(session) {
+            true => Some(Refusal::new(Rejection::UpstreamTimeout).because("no head of a response in time")),
+            false => refusal_of(error),
+        });
         let Some(refusal) = refusal else {
             // The client went away: nobody is there to be answered.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         let status = refusal.rejection().row().status;
-        if session.response_written().is_some() {
+        if respond::final_status(session).is_some() {
             exchange.refusal = Some(refusal);
             return FailToProxy { error_code: status, can_reuse_downstream: false };
         }
@@ -316,7 +322,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
-        self.shared.reporter.report(session, error, exchange, client_address(session));
+        self.shared.reporter.report(session, error, exchange, forwarding::client_address(session));
         Connection::expect_request(session);
     }
 
@@ -362,13 +368,6 @@ fn may_try_again(exchange: &Exchange) -> bool {
         .attempt
         .as_ref()
         .is_some_and(|attempt| attempt.tried.len() <= exchange.installed.upstreams.retries(attempt.upstream))
-}
-
-fn client_address(session: &Session) -> Option<std::net::IpAddr> {
-    match session.client_addr()? {
-        SocketAddr::Inet(address) => Some(address.ip().to_canonical()),
-        SocketAddr::Unix(_) => None,
-    }
 }
 
 /// What a failure is to the client; nothing when it was the client that went away.

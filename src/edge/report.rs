@@ -9,7 +9,11 @@ use crate::{
     config::settings::{ClientAddressForm, SubjectForm},
     edge::{
         access_log::{AccessLog, AuthRecord, Record},
-        exchange::Exchange,
+        clock,
+        exchange::{Exchange, Identifiers},
+        installed::Installed,
+        metrics::UNMATCHED,
+        respond,
     },
     gate::{
         decide::Decision,
@@ -41,8 +45,7 @@ impl Reporter {
     /// Counts an exchange that is over, and writes its line.
     pub fn report(&self, session: &Session, error: Option<&Error>, exchange: &Exchange, client: Option<IpAddr>) {
         let duration = exchange.started.elapsed();
-        let written = session.response_written().map(|response| response.status.as_u16());
-        let status = written.unwrap_or(CLIENT_CLOSED_REQUEST);
+        let status = respond::final_status(session).map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
         let route_id = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
         let metrics = exchange.installed.route_metrics(route_id);
         metrics.answered(session.req_header().method.as_str(), status, duration);
@@ -58,6 +61,46 @@ impl Reporter {
         if let Some(log) = &self.access_log {
             self.tell(log, session, error, exchange, (verdict, status, duration, client));
         }
+    }
+
+    /// Counts a request whose head could not be parsed, and writes its line. Pingora refused it; nothing else is known of
+    /// it but who sent it.
+    pub fn report_unparsed(&self, installed: &Installed, client: Option<IpAddr>) {
+        const UNKNOWN: &str = "-";
+        let rejection = Rejection::RequestMalformed;
+        let status = rejection.row().status;
+        installed.route_metrics(None).answered(UNKNOWN, status, Duration::ZERO);
+        let Some(log) = &self.access_log else { return };
+        let identifiers = Identifiers::random();
+        log.tell(&Record {
+            time: clock::now(),
+            request_id: identifiers.request(),
+            trace_id: Some(identifiers.trace()),
+            client_ip: client.and_then(|client| self.shown_address(client)),
+            method: UNKNOWN.as_bytes(),
+            host: None,
+            path: UNKNOWN.as_bytes(),
+            protocol: UNKNOWN,
+            user_agent: None,
+            status,
+            duration: Duration::ZERO,
+            bytes_in: 0,
+            bytes_out: 0,
+            route: UNMATCHED,
+            upstream: None,
+            server: None,
+            upstream_duration: None,
+            auth: Some(AuthRecord {
+                result: Verdict::Rejected(rejection).name(),
+                reason: Some(rejection.label()),
+                issuer: None,
+                subject: None,
+                kid: None,
+                algorithm: None,
+                cache: None,
+                detail: Some("a head that cannot be parsed"),
+            }),
+        });
     }
 
     fn tell(

@@ -2,7 +2,7 @@
 //!
 //! It never shows a claim, a key, a token or a library's message.
 use bytes::Bytes;
-use http::header;
+use http::{StatusCode, header};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
@@ -11,6 +11,13 @@ use pingora::http::ResponseHeader;
 
 /// Namespace of the `type` of problem details (RFC 9457 §3.1.1, §4.1): names, not locations.
 const PROBLEM_TYPE: &str = "urn:portcullis:problem:";
+
+/// The status of the final response, once its head was sent: those of interim responses, but for the switch to another
+/// protocol, announce one (RFC 9110 §15.2).
+pub fn final_status(session: &Session) -> Option<StatusCode> {
+    let status = session.response_written()?.status;
+    (!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS).then_some(status)
+}
 
 /// Answers a request with a refusal. The connection stays open where the request had no body.
 ///

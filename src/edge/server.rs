@@ -217,7 +217,10 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>) {
         // So that CONNECT reaches the gate, where it is refused, counted and logged like everything else.
         options.allow_connect_method_proxying = true;
         proxy.server_options = Some(options);
-        let watched = Watched::new(proxy, Arc::clone(&shared.metrics));
+        let told = Arc::clone(shared);
+        let watched = Watched::new(proxy, Arc::clone(&shared.metrics), move |client| {
+            told.reporter.report_unparsed(&told.installed.load(), client);
+        });
         let mut service = Service::new(format!("listener {}", settings.name), watched);
         match &settings.address {
             Address::Tcp(address) => service.add_tcp(&address.to_string()),

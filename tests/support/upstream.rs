@@ -3,6 +3,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
 };
 
 use serde_json::json;
@@ -24,6 +25,8 @@ pub(crate) enum Answer {
     Bytes(Vec<u8>),
     /// These bytes, and the connection is closed: in the middle of a response, if they are one's beginning.
     BytesThenClose(Vec<u8>),
+    /// The first bytes, and after a pause the others; then the connection is closed.
+    BytesInTwo(Vec<u8>, Duration, Vec<u8>),
     /// Closes as soon as a connection is accepted.
     CloseAtOnce,
 }
@@ -159,6 +162,13 @@ fn serve(mut wire: Wire, record: &Record) -> io::Result<()> {
             Answer::Bytes(bytes) => wire.send(&bytes)?,
             Answer::BytesThenClose(bytes) => {
                 wire.send(&bytes)?;
+                break;
+            }
+            Answer::BytesInTwo(first, pause, second) => {
+                wire.send(&first)?;
+                // A gate that nobody opens.
+                Gate::default().wait(pause);
+                wire.send(&second)?;
                 break;
             }
             Answer::CloseAtOnce => break,
