@@ -59,7 +59,7 @@ fn an_rsa_key_has_a_size_and_an_exponent_that_are_safe() {
         with(jwk(), "e", json!(encoded([1, 0, 0, 0, 1]))),
         with(jwk(), "e", json!(65537)),
     ] {
-        assert_eq!(read(&[unsafe_key.clone()]), (Vec::new(), 1), "{unsafe_key}");
+        assert_eq!(read(std::slice::from_ref(&unsafe_key)), (Vec::new(), 1), "{unsafe_key}");
     }
 }
 
