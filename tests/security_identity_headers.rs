@@ -393,6 +393,8 @@ fn the_token_itself_stays_at_the_entrance() {
     let House { gateway, upstream } = &house();
     for (path, authorization) in [
         ("/public", "Bearer not-even-a-token".to_owned()),
+        ("/public", format!("Basic eDp5, {}", good_bearer())),
+        ("/public", format!(",{}", good_bearer())),
         ("/public", good_bearer()),
         ("/optional", good_bearer()),
         ("/required", good_bearer()),

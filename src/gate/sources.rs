@@ -82,12 +82,23 @@ pub fn find<'r>(
 }
 
 /// Reads one `Authorization` value (RFC 9110 §11.4).
+///
+/// Joined credentials of which some are Bearer's are Bearer's too, read from the comma before them: they are no token,
+/// but what stands there must not pass as another scheme's either.
 pub fn credentials(value: &str) -> Credentials<'_> {
-    let scheme_bytes = value.bytes().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(value.len());
-    match value.split_at_checked(scheme_bytes) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => Credentials::Bearer(rest),
-        Some(_) | None => Credentials::Other,
+    if let Some(rest) = after_bearer(value) {
+        return Credentials::Bearer(rest);
     }
+    let is_bearer =
+        |comma: &usize| value.get(comma + 1..).is_some_and(|text| after_bearer(text.trim_start()).is_some());
+    let mut commas = value.match_indices(',').map(|(comma, _)| comma);
+    commas.find(is_bearer).and_then(|comma| value.get(comma..)).map_or(Credentials::Other, Credentials::Bearer)
+}
+
+fn after_bearer(text: &str) -> Option<&str> {
+    let scheme_bytes = text.bytes().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(text.len());
+    let (scheme, rest) = text.split_at_checked(scheme_bytes)?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(rest)
 }
 
 /// The query without the parameters called by one of `names`; nothing when the query holds none of them.
@@ -219,6 +230,7 @@ mod tests {
         check(&[("authorization", "bEaReR   t ")], None, Ok(Some("t")));
         check(&[("authorization", "Basic eDp5")], None, Ok(None));
         check(&[("authorization", "Bearerx t")], None, Ok(None));
+        check(&[("authorization", "Digest a=\"bearer x\", b=c, bearers d")], None, Ok(None));
         check(&[("x-access-token", "t")], None, Ok(Some("t")));
         check(&[], Some("a=1&access_token=t&b"), Ok(Some("t")));
         check(&[], Some("access%5Ftoken=t"), Ok(Some("t")));
@@ -238,6 +250,9 @@ mod tests {
         check(&[], Some("access_token=t&%61ccess_token=u"), repeated);
         check(&[("authorization", "Bearer a, Bearer b")], None, repeated);
         check(&[("authorization", "Bearer ,a")], None, repeated);
+        check(&[("authorization", "Basic a, Bearer b")], None, repeated);
+        check(&[("authorization", ",bearer b")], None, repeated);
+        check(&[("authorization", "Digest a=\"x\",\t BEARER")], None, repeated);
         check(&[("x-access-token", "a,b")], None, repeated);
     }
 
