@@ -17,6 +17,7 @@ mod documentation;
 mod lifecycle;
 mod paths_and_hosts;
 mod refusals;
+mod remote_keys;
 mod security_identity_headers;
 mod support;
 mod tokens;
