@@ -1,6 +1,7 @@
 //! Starting, staying and stopping: what an operator relies on, with the real process and its exit code.
 use std::{
     net::{Ipv4Addr, TcpListener},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -35,6 +36,34 @@ fn a_hangup_does_not_end_the_process() {
     // The signal may still have been on its way: only the end of the process shows that it was survived.
     let account = house.gateway.stop();
     assert_eq!((account.code(), account.signal()), (Some(0), None), "{}", account.stderr);
+}
+
+#[test]
+fn a_hangup_does_not_end_the_process_while_it_starts_either() {
+    // It waits for its configuration as long as nobody closes this pipe.
+    let mut child = Command::new(gateway::BINARY)
+        .args(["run", "-c", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let catches_hangup = || {
+        let text = std::fs::read_to_string(&status).ok()?;
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        (u64::from_str_radix(mask.trim(), 16).ok()? & 1 == 1).then_some(())
+    };
+    let caught = eventually(PATIENCE, catches_hangup);
+    if caught.is_some() {
+        assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    } else {
+        let _ = child.kill();
+    }
+    drop(child.stdin.take());
+    // An empty configuration is a bad one: the process lived on to say so.
+    let ended = child.wait().unwrap();
+    assert_eq!((caught, ended.code()), (Some(()), Some(78)), "{ended}");
 }
 
 #[test]

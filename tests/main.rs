@@ -21,6 +21,7 @@ mod key_sets;
 mod lifecycle;
 mod paths_and_hosts;
 mod refusals;
+mod remote_keys;
 mod security_identity_headers;
 mod support;
 mod systemd;

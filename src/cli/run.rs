@@ -6,7 +6,7 @@ use clap::Args;
 use crate::{
     cli::{CommandError, ExitStatus, config_file::ConfigFile, logging},
     config::load::Secrets,
-    edge::server::Assembly,
+    edge::{server::Assembly, signals},
 };
 
 const EXAMPLES: &str = "\
@@ -34,6 +34,7 @@ pub struct RunArguments {
 /// # Errors
 /// [`CommandError::BadConfiguration`]; [`CommandError::Failed`] where a socket cannot be bound.
 pub fn run(arguments: &RunArguments, _output: &mut dyn Write) -> Result<ExitStatus, CommandError> {
+    signals::survive_from_now_on();
     let loaded = arguments.config.load(Secrets::Read)?;
     let Some(config) = loaded.config else {
         return Err(CommandError::BadConfiguration(loaded.problems.render()));

@@ -62,6 +62,7 @@ struct Door {
     fetching: AtomicBool,
     waiting: AtomicUsize,
     patience: Duration,
+    metrics: FetchMetrics,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,6 +80,7 @@ impl KeyWaiters {
             fetching: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             patience: issuer.keys.timeout,
+            metrics: issuer.metrics.0.clone(),
         };
         Self { doors: issuers.iter().map(|issuer| (issuer.id, Arc::new(door(issuer)))).collect() }
     }
@@ -98,7 +100,10 @@ impl KeyWaiters {
             Provocation::Refused if door.fetching.load(Ordering::SeqCst) => {}
             Provocation::Refused => return Patience::NotFetched,
         }
-        match tokio::time::timeout(door.patience, attempts.changed()).await {
+        let began = clock::monotonic();
+        let waited = tokio::time::timeout(door.patience, attempts.changed()).await;
+        door.metrics.waited(began.elapsed());
+        match waited {
             Ok(Ok(())) if attempts.borrow().last_succeeded => Patience::Fetched,
             Ok(_) | Err(_) => Patience::NotFetched,
         }

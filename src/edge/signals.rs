@@ -22,6 +22,21 @@ const QUIET: Duration = Duration::from_millis(200);
 /// Longest time for the access log to be written out at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Sees to it that the signals which a running process ignores do not kill one that is still starting: to be called first.
+pub fn survive_from_now_on() {
+    // Whoever listens to a signal once changes what it does for the whole life of the process.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let listened = runtime.and_then(|runtime| {
+        let _inside = runtime.enter();
+        [SignalKind::hangup(), SignalKind::user_defined1(), SignalKind::user_defined2()]
+            .into_iter()
+            .try_for_each(|kind| signal(kind).map(drop))
+    });
+    if let Err(error) = listened {
+        log::warn!("a hangup during the start would end the process: {error}");
+    }
+}
+
 /// Watches for signals, and ends the process once it was asked to and nothing is left to do.
 #[derive(Debug)]
 pub struct SignalWatch {
