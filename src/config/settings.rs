@@ -185,19 +185,39 @@ pub struct IssuerKeys {
 /// A source of keys.
 #[derive(Debug)]
 pub enum KeySource {
-    /// Read when the configuration was: a public key, a secret or a key set from a file.
+    /// Read when the configuration was: a public key or a secret.
     Fixed(Arc<KeySet>),
+    /// A key set in a file, read when the configuration was, and again whenever the file changes.
+    File(KeyFile),
     /// Not read because the configuration was understood without its secrets.
     Unread,
     /// A key set on a server, fetched in the background.
     Remote(RemoteKeys),
 }
 
+/// A key set in a file.
+#[derive(Clone, Debug)]
+pub struct KeyFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it held when the configuration was read; at least one key is usable.
+    pub set: Arc<KeySet>,
+}
+
+/// How the key set on a server is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyLocation {
+    /// At this URL.
+    Url(String),
+    /// Where the issuer's metadata says (OpenID Connect Discovery 1.0, RFC 8414). The identifier is a URL.
+    Discovery,
+}
+
 /// A key set on a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteKeys {
-    /// Its URL.
-    pub url: String,
+    /// Where it is.
+    pub location: KeyLocation,
     /// Longest time between two fetches.
     pub refresh: Duration,
     /// Least time between two fetches that unknown keys provoke.
@@ -206,7 +226,7 @@ pub struct RemoteKeys {
     pub max_stale: Duration,
     /// Longest time that one fetch may take.
     pub timeout: Duration,
-    /// PEM certificates to trust instead of the system's.
+    /// PEM certificates to trust instead of the system's, for metadata and keys.
     pub ca_pem: Option<Vec<u8>>,
     /// Whether plain HTTP is allowed.
     pub insecure_http: bool,

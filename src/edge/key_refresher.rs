@@ -223,7 +223,10 @@ async fn fetch(issuer: &Arc<RemoteIssuer>) -> bool {
     let task = Arc::clone(issuer);
     let fetched = tokio::task::spawn_blocking(move || {
         jwks_client::fetch(&FetchRequest {
-            url: &task.keys.url,
+            url: match &task.keys.location {
+                crate::config::settings::KeyLocation::Url(url) => url,
+                crate::config::settings::KeyLocation::Discovery => "",
+            },
             timeout: task.keys.timeout,
             authorities_pem: task.keys.ca_pem.as_deref(),
             insecure_http: task.keys.insecure_http,
@@ -258,7 +261,7 @@ fn settle(issuer: &RemoteIssuer, started: Instant, outcome: Result<(KeySet, jwks
         }
         Err(error) => {
             fetch_metrics.failed(now.saturating_duration_since(started));
-            log::warn!("issuer {}: its keys could not be fetched from {}: {error}", issuer.name, issuer.keys.url);
+            log::warn!("issuer {}: its keys could not be fetched: {error}", issuer.name);
             issuer.slot.failed(&error, now, jitter);
             false
         }

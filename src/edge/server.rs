@@ -176,6 +176,11 @@ fn key_slots(ruleset: &Ruleset, sources: &[IssuerKeys], metrics: &Metrics) -> (V
                 counters.skipped_keys.set(i64::try_from(set.skipped().len()).unwrap_or(i64::MAX));
                 Arc::new(KeySlot::fixed(Arc::clone(set)))
             }
+            KeySource::File(file) => {
+                counters.keys.set(i64::try_from(file.set.keys().len()).unwrap_or(i64::MAX));
+                counters.skipped_keys.set(i64::try_from(file.set.skipped().len()).unwrap_or(i64::MAX));
+                Arc::new(KeySlot::fixed(Arc::clone(&file.set)))
+            }
             // No key, no token: what was not read cannot let anybody in.
             KeySource::Unread => Arc::new(KeySlot::fixed(Arc::new(KeySet::default()))),
             KeySource::Remote(remote) => {

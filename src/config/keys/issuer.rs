@@ -69,10 +69,15 @@ pub const KEY_SOURCE: &[Key] = &[
         Shape::Pattern("^https?://[^@#]+$"),
         "URL of a key set, fetched in the background; https unless insecure_http is true",
     ),
-    Key::optional("jwks_file", Shape::Text, "file with a key set"),
+    Key::optional(
+        "discovery",
+        Shape::Boolean,
+        "true: where the key set is says the issuer's own metadata (OpenID Connect Discovery, then RFC 8414), which is \
+         fetched in the background; the issuer must be an https URL unless insecure_http is true",
+    ),
+    Key::optional("jwks_file", Shape::Text, "file with a key set; it is read again whenever it changes"),
     Key::optional("public_key_file", Shape::Text, "file with one public key (SPKI in PEM) or certificate"),
     Key::optional("secret_file", Shape::Text, "file with a shared secret for HS256 (32 bytes), HS384 (48), HS512 (64)"),
-    Key::later("discovery"),
     Key::with_default(
         "refresh",
         seconds(1, 7 * DAY),
@@ -87,7 +92,11 @@ pub const KEY_SOURCE: &[Key] = &[
         "how long the last good key set serves while the issuer cannot be reached",
     ),
     Key::with_default("timeout", milliseconds(100, 60_000), "5s", "longest time that one fetch may take"),
-    Key::optional("ca_file", Shape::Text, "PEM certificates to trust for jwks_url instead of the system's"),
+    Key::optional(
+        "ca_file",
+        Shape::Text,
+        "PEM certificates to trust for jwks_url or discovery instead of the system's",
+    ),
     Key::with_default(
         "insecure_http",
         Shape::Boolean,

@@ -51,8 +51,8 @@ impl<'w> Context<'w> {
         surroundings::resolve(written, self.directory)
     }
 
-    /// The content of a file that is no secret.
-    pub(in crate::config) fn public_file(&mut self, field: &Field<'_>, bytes_max: usize) -> Option<Vec<u8>> {
+    /// A file that is no secret: its path and its content.
+    pub(in crate::config) fn public_file(&mut self, field: &Field<'_>, bytes_max: usize) -> Option<(PathBuf, Vec<u8>)> {
         let written = field.string(&mut self.problems)?;
         let path = match surroundings::resolve_file(written, self.directory, self.surroundings) {
             Ok(path) => path,
@@ -61,7 +61,7 @@ impl<'w> Context<'w> {
         let bytes_max = u64::try_from(bytes_max).unwrap_or(u64::MAX);
         match self.surroundings.read_file(&path, bytes_max) {
             Ok(content) if content.is_empty() => self.unreadable(field, &path, &ReadError::Empty),
-            Ok(content) => Some(content),
+            Ok(content) => Some((path, content)),
             Err(error) => self.unreadable(field, &path, &error),
         }
     }

@@ -7,13 +7,13 @@ use crate::config::keys::issuer::KEY_SOURCE;
 use crate::config::parse::context::{Context, NamedSecret};
 use crate::config::parse::section::Section;
 use crate::config::quantity::duration_text;
-use crate::config::settings::{KeySource, RemoteKeys};
+use crate::config::settings::{KeyFile, KeyLocation, KeySource, RemoteKeys};
 use crate::gate::algorithm::{Algorithm, Algorithms, KeyType};
 use crate::gate::host::Host;
 use crate::gate::keys::{KEY_SET_BYTES_MAX, KeyFault, KeySet};
 
 /// The keys that exclude each other.
-const SOURCES: [&str; 4] = ["jwks_url", "jwks_file", "public_key_file", "secret_file"];
+const SOURCES: [&str; 5] = ["jwks_url", "discovery", "jwks_file", "public_key_file", "secret_file"];
 /// The keys that say how a key set is fetched.
 const OF_FETCHING: [&str; 6] = ["refresh", "cooldown", "max_stale", "timeout", "ca_file", "insecure_http"];
 /// A public key or certificate in PEM is far shorter.
@@ -29,18 +29,14 @@ pub(in crate::config) fn read(
 ) -> Option<(Algorithms, KeySource)> {
     let field = issuer.required("keys", &mut context.problems)?;
     let section = Section::read(&field, KEY_SOURCE, &mut context.problems)?;
-    if section.mentions("discovery") && SOURCES.iter().all(|name| !section.mentions(name)) {
-        // That it is not supported was said; that another source is missing need not be.
-        return None;
-    }
     let source = section.exactly_one_of(&SOURCES, &mut context.problems)?;
-    if source.name() != "jwks_url" {
-        section.refuse(&OF_FETCHING, "is for `jwks_url` alone", &mut context.problems);
+    if !["jwks_url", "discovery"].contains(&source.name()) {
+        section.refuse(&OF_FETCHING, "is for `jwks_url` and `discovery` alone", &mut context.problems);
     }
     let is_secret = source.name() == "secret_file";
     let allowed = allowed(issuer, written, is_secret, context);
     match source.name() {
-        "jwks_url" => Some((allowed?, KeySource::Remote(remote(&section, &source, context)?))),
+        "jwks_url" | "discovery" => Some((allowed?, KeySource::Remote(remote(issuer, &section, &source, context)?))),
         "jwks_file" => key_set_file(&source, allowed?, context),
         "public_key_file" => public_key_file(&source, allowed?, context),
         _ => secret_file(&source, allowed?, written.is_some(), context),
@@ -76,9 +72,19 @@ fn allowed(
     (fits && !written.is_empty()).then_some(written)
 }
 
-fn remote(section: &Section<'_>, source: &Field<'_>, context: &mut Context<'_>) -> Option<RemoteKeys> {
+fn remote(
+    issuer: &Section<'_>,
+    section: &Section<'_>,
+    source: &Field<'_>,
+    context: &mut Context<'_>,
+) -> Option<RemoteKeys> {
     let insecure_http = section.boolean("insecure_http", &mut context.problems);
-    let url = url(source, insecure_http, context);
+    let location = if source.name() == "discovery" {
+        discovery(issuer, source, insecure_http, context)
+    } else {
+        let example = "a URL such as `https://auth.example.com/.well-known/jwks.json`";
+        url(source, example, insecure_http, context).map(KeyLocation::Url)
+    };
     let problems = &mut context.problems;
     let refresh = section.duration("refresh", problems);
     let cooldown = section.duration("cooldown", problems);
@@ -92,22 +98,45 @@ fn remote(section: &Section<'_>, source: &Field<'_>, context: &mut Context<'_>) 
         problems.add(field.warning(message).with_hint("the keys of a healthy issuer would expire between two fetches"));
     }
     let ca_pem = section.optional("ca_file").and_then(|field| {
-        let pem = context.public_file(&field, CERTIFICATES_BYTES_MAX)?;
+        let (_, pem) = context.public_file(&field, CERTIFICATES_BYTES_MAX)?;
         if !pem.windows(17).any(|window| window == b"BEGIN CERTIFICATE") {
             context.problems.add(field.error("there is no certificate in PEM (BEGIN CERTIFICATE) in the file"));
         }
         Some(pem)
     });
-    Some(RemoteKeys { url: url?, refresh, cooldown, max_stale, timeout, ca_pem, insecure_http })
+    Some(RemoteKeys { location: location?, refresh, cooldown, max_stale, timeout, ca_pem, insecure_http })
 }
 
-fn url(field: &Field<'_>, insecure_http: bool, context: &mut Context<'_>) -> Option<String> {
+/// `discovery: true` of an issuer whose identifier is a URL without query (RFC 8414 §2).
+fn discovery(
+    issuer: &Section<'_>,
+    source: &Field<'_>,
+    insecure_http: bool,
+    context: &mut Context<'_>,
+) -> Option<KeyLocation> {
+    if !source.boolean(&mut context.problems)? {
+        let problem = source.error("`discovery: false` names no source of keys");
+        context.problems.add(problem.with_hint("write `discovery: true`, or another source"));
+        return None;
+    }
+    let identifier = issuer.optional("issuer")?;
+    let example = "a URL such as `https://auth.example.com/`, because its keys are to be discovered";
+    let usable = url(&identifier, example, insecure_http, context)?;
+    if usable.contains('?') {
+        let problem = identifier.error("an issuer whose keys are discovered has no query (`?…`)");
+        context.problems.add(problem.with_hint("name its key set with `jwks_url`"));
+        return None;
+    }
+    Some(KeyLocation::Discovery)
+}
+
+fn url(field: &Field<'_>, example: &str, insecure_http: bool, context: &mut Context<'_>) -> Option<String> {
     let text = field.string(&mut context.problems)?;
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let is_https = scheme.eq_ignore_ascii_case("https");
     let problem = if !is_https && !scheme.eq_ignore_ascii_case("http") {
-        field.mismatch("a URL such as `https://auth.example.com/.well-known/jwks.json`")
+        field.mismatch(example)
     } else if authority.contains('@') {
         // The line may hold a password.
         field.error("a URL with a user name or password is not accepted").without_source_line()
@@ -128,7 +157,7 @@ fn url(field: &Field<'_>, insecure_http: bool, context: &mut Context<'_>) -> Opt
 }
 
 fn key_set_file(field: &Field<'_>, allowed: Algorithms, context: &mut Context<'_>) -> Option<(Algorithms, KeySource)> {
-    let content = context.public_file(field, KEY_SET_BYTES_MAX)?;
+    let (path, content) = context.public_file(field, KEY_SET_BYTES_MAX)?;
     let set = match KeySet::parse(&content, allowed) {
         Ok(set) => set,
         Err(fault) => return refuse(field, fault, context),
@@ -147,7 +176,7 @@ fn key_set_file(field: &Field<'_>, allowed: Algorithms, context: &mut Context<'_
     for reason in skipped {
         context.problems.add(field.warning(format!("a key of the file is not used: {reason}")));
     }
-    Some((allowed, KeySource::Fixed(Arc::new(set))))
+    Some((allowed, KeySource::File(KeyFile { path, set: Arc::new(set) })))
 }
 
 fn public_key_file(
@@ -155,7 +184,7 @@ fn public_key_file(
     allowed: Algorithms,
     context: &mut Context<'_>,
 ) -> Option<(Algorithms, KeySource)> {
-    let content = context.public_file(field, PEM_BYTES_MAX)?;
+    let (_, content) = context.public_file(field, PEM_BYTES_MAX)?;
     match KeySet::from_public_key_pem(&content, allowed) {
         Ok(set) => Some((allowed, KeySource::Fixed(Arc::new(set)))),
         Err(fault) => refuse(field, fault, context),

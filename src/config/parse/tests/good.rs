@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::settings::{AccessFormat, Address, Balance, KeySource, LogOutput, UpstreamAddress};
+use crate::config::settings::{AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, UpstreamAddress};
 use crate::gate::algorithm::{Algorithm, Algorithms};
 use crate::gate::extraction::HeaderValueSource;
 use crate::gate::firewall::Ownership;
@@ -168,9 +168,16 @@ fn keys_come_from_one_source() {
         .replace(", ca_file: ca.pem", "")
         .as_str());
     let KeySource::Remote(remote) = &remote.live.keys[0].source else { panic!("a remote source") };
-    assert_eq!((remote.url.as_str(), remote.insecure_http), ("https://a.test:8443/k?x=y", false));
+    assert_eq!(remote.location, KeyLocation::Url("https://a.test:8443/k?x=y".to_owned()));
+    assert!(!remote.insecure_http);
     assert_eq!((remote.refresh, remote.cooldown), (Duration::from_secs(300), Duration::from_secs(10)));
     assert_eq!((remote.max_stale, remote.timeout), (Duration::from_secs(86_400), Duration::from_secs(5)));
+    let discovered = of("keys: {discovery: true, timeout: 2s}");
+    let KeySource::Remote(remote) = &discovered.live.keys[0].source else { panic!("a remote source") };
+    assert_eq!((&remote.location, remote.timeout), (&KeyLocation::Discovery, Duration::from_secs(2)));
+    let file = of("keys: {jwks_file: keys.json}");
+    let KeySource::File(file) = &file.live.keys[0].source else { panic!("a file") };
+    assert_eq!(file.path, Path::new("/c/keys.json"));
 }
 
 #[test]

@@ -85,7 +85,12 @@ const ISSUERS: &[&[Change]] = &[
 const KEYS: &[&[Change]] = &[
     &[(SOURCE, "keys: {}")],
     &[(SOURCE, "keys: {jwks_file: keys.json, secret_file: hmac.key}")],
-    &[(SOURCE, "keys: {discovery: true}")],
+    &[(SOURCE, "keys: {discovery: false}")],
+    &[(SOURCE, "keys: {discovery: true, jwks_url: https://a.test/keys}")],
+    &[(SOURCE, "keys: {discovery: true}"), ("issuer: https://a.test", "issuer: accounts.test")],
+    &[(SOURCE, "keys: {discovery: true}"), ("issuer: https://a.test", "issuer: http://a.test")],
+    &[(SOURCE, "keys: {discovery: true}"), ("issuer: https://a.test", "issuer: https://a.test/?tenant=a")],
+    &[(SOURCE, "keys: {discovery: true}"), ("issuer: https://a.test", "issuer: https://me:secret@a.test")],
     &[(SOURCE, "keys: {jwks_file: keys.json, refresh: 5m, insecure_http: true}")],
     &[(SOURCE, "keys: {jwks_file: absent.json}")],
     &[(SOURCE, "keys: {jwks_file: empty}")],

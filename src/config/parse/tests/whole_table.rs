@@ -88,7 +88,7 @@ fn every_key_of_a_later_version_is_an_error_of_its_own() {
         assert!(found.contains(&message.as_str()), "{path:?}: {}", loaded.problems.render());
         count += 1;
     }
-    assert!(count > 40, "{count}");
+    assert!(count > 0, "no key is of a later version any more: this test has nothing left to do");
 }
 
 #[test]
