@@ -136,7 +136,7 @@ fn a_token_of_a_withdrawn_key_is_refused_even_when_it_was_remembered() {
     fetched(&[new.clone(), old.clone()]);
     assert_eq!(decide(&house, "/", &token, at(0)).cache, CacheUse::Hit);
     // A failed attempt changes nothing.
-    slot.failed("down", start, 0.0);
+    slot.failed("down", portcullis::state::refresh::Occasion::Scheduled, start, 0.0);
     assert_eq!(verdict(&decide(&house, "/", &token, at(0))), "allowed");
     // Withdrawn: at the next request, remembered or not. `old` is unknown now, and nothing could be fetched.
     fetched(std::slice::from_ref(&new));

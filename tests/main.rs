@@ -9,6 +9,7 @@
     reason = "a test ends by panicking, reads the clock and writes files"
 )]
 
+mod admin;
 mod architecture;
 mod connections;
 mod corpora;
@@ -19,6 +20,7 @@ mod framing;
 mod identity_provider;
 mod key_sets;
 mod lifecycle;
+mod outages;
 mod paths_and_hosts;
 mod refusals;
 mod remote_keys;

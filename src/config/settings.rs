@@ -81,6 +81,8 @@ pub struct Admin {
     pub address: Option<Address>,
     /// Bearer token that reading needs.
     pub read_token: Option<Secret>,
+    /// Bearer token that changes need over TCP; without it none are taken there. It may read too.
+    pub write_token: Option<Secret>,
     /// Accepted `Host` values besides loopback names and the address itself, in lower case without port.
     pub allowed_hosts: Vec<Box<str>>,
 }
@@ -92,8 +94,19 @@ pub struct Server {
     pub threads: Option<usize>,
     /// Longest time from the request to stop until the process ends.
     pub grace_period: Duration,
-    /// Where state is kept; nothing when the configuration does not say.
-    pub state_directory: Option<PathBuf>,
+    /// Where state is kept.
+    pub state_directory: StateDirectory,
+}
+
+/// Where state is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateDirectory {
+    /// Where systemd says, else at the usual place where that can be written, else nowhere.
+    Usual,
+    /// Here; that this cannot be written is an error.
+    At(PathBuf),
+    /// Nowhere.
+    Off,
 }
 
 /// The access log and the diagnostic log.

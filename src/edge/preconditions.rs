@@ -3,15 +3,15 @@ use std::{
     fmt, fs, io,
     net::TcpListener,
     os::unix::{
-        fs::{DirBuilderExt, FileTypeExt},
+        fs::FileTypeExt,
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
 };
 
 use crate::{
-    config::settings::{Address, LogOutput, Startup},
-    edge::{access_log::AccessLogError, metrics::MetricsError, upstream::UpstreamError},
+    config::settings::{Address, LogOutput, Startup, StateDirectory},
+    edge::{access_log::AccessLogError, metrics::MetricsError, state_directory, upstream::UpstreamError},
 };
 
 /// Why a process cannot start.
@@ -66,22 +66,15 @@ pub fn private_admin_socket() -> Option<Address> {
 /// # Errors
 /// A [`StartError`] that names the thing.
 pub fn check_places(startup: &Startup) -> Result<(), StartError> {
-    if let Some(path) = &startup.server.state_directory {
-        check_is_or_can_be_directory(path).map_err(|error| StartError::StateDirectory(path.clone(), error))?;
+    if let StateDirectory::At(path) = &startup.server.state_directory {
+        state_directory::check_is_or_can_be_directory(path)
+            .map_err(|error| StartError::StateDirectory(path.clone(), error))?;
     }
     if let LogOutput::File(path) = &startup.log.output {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::metadata(folder).map_err(|error| StartError::LogFolder(folder.to_owned(), error))?;
     }
     Ok(())
-}
-
-/// The nearest thing that exists on the way to `path` must be a directory.
-fn check_is_or_can_be_directory(path: &Path) -> io::Result<()> {
-    match path.ancestors().find_map(|place| fs::metadata(place).ok()) {
-        Some(found) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
-        Some(_) | None => Ok(()),
-    }
 }
 
 /// Binds each address once, so that one in use is an error before anything is started.
@@ -113,19 +106,4 @@ fn check_socket_path(path: &Path) -> io::Result<()> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// A state directory that is written in the configuration is made when it is missing, and must be writable.
-pub fn check_state_directory(startup: &Startup) -> Result<(), StartError> {
-    let Some(path) = &startup.server.state_directory else { return Ok(()) };
-    let usable = || -> io::Result<()> {
-        check_is_or_can_be_directory(path)?;
-        if !path.is_dir() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        }
-        let probe = path.join(".probe");
-        fs::File::create(&probe)?;
-        fs::remove_file(&probe)
-    };
-    usable().map_err(|error| StartError::StateDirectory(path.clone(), error))
 }

@@ -24,7 +24,7 @@ use crate::{
         forwarding::{self, Origin},
         framing,
         installed::Installed,
-        key_refresher::KeyWaiters,
+        issuer_keys::KeyWaiters,
         metrics::Metrics,
         report::Reporter,
         respond,

@@ -6,7 +6,7 @@ use pingora_core::{server::ShutdownWatch, services::background::BackgroundServic
 
 use crate::{
     config::settings::Address,
-    edge::{admin::health::Health, key_refresher::AllTried, proxy::Shared, systemd},
+    edge::{admin::health::Health, issuer_keys::AllTried, proxy::Shared, systemd},
 };
 
 /// Longest wait for the listeners to accept connections.

@@ -19,29 +19,25 @@ use pingora_core::{
 use pingora_proxy::http_proxy;
 
 use crate::{
-    config::settings::{AccessFormat, Address, Config, IssuerKeys, KeySource, LogOutput, Startup},
+    config::settings::{AccessFormat, Address, Config, LogOutput, Startup, StateDirectory},
     edge::{
         access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health},
-        clock,
         connection::Watched,
         installed::{Installed, Parts},
-        key_refresher::{KeyRefresher, KeyWaiters, RemoteIssuer},
-        metrics::{FetchMetrics, IssuerMetrics, Metrics},
-        preconditions::{StartError, check_addresses, check_state_directory, private_admin_socket},
+        issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyWaiters},
+        jwks_client::Proxies,
+        metrics::Metrics,
+        preconditions::{StartError, check_addresses, private_admin_socket},
         proxy::{Gateway, Shared},
         readiness::Readiness,
         report::Reporter,
         signals::SignalWatch,
+        state_directory::{self, StatePlace},
         upstream::Upstreams,
     },
-    gate::{
-        decide::Ruleset,
-        issuer::{Issuer, IssuerId},
-        keys::KeySet,
-        route::ListenerId,
-    },
-    state::{claims_cache::ClaimsCache, gatekeeper::Gatekeeper, key_slot::KeySlot, refresh::RefreshRules},
+    gate::route::ListenerId,
+    state::{claims_cache::ClaimsCache, gatekeeper::Gatekeeper},
 };
 
 /// A process that is ready to run.
@@ -64,14 +60,20 @@ impl Assembly {
     /// A [`StartError`] that names the thing.
     pub fn new(config: Config) -> Result<Self, StartError> {
         let Config { startup, live } = config;
-        check_state_directory(&startup)?;
+        let state = find_state_directory(&startup)?;
         check_addresses(&startup)?;
         let metrics = Arc::new(Metrics::new().map_err(StartError::Metrics)?);
         let access_log = start_access_log(&startup, &metrics)?;
         let cache = new_cache(&startup)?;
-        let (slots, remotes) = key_slots(&live.ruleset, &live.keys, &metrics);
-        let waiters = Arc::new(KeyWaiters::new(&remotes));
-        let refresher = KeyRefresher::new(remotes, Arc::clone(&waiters));
+        let proxies = Proxies::from_environment();
+        let sources = KeySources::new(&live.ruleset, &live.keys, &metrics);
+        if sources.have_remote() {
+            proxies.faults().for_each(|fault| log::error!("{fault}"));
+        }
+        let store = key_store(&sources, &startup, &state)?;
+        let slots = sources.slots.clone();
+        let waiters = Arc::new(KeyWaiters::new(&sources));
+        let refresher = KeyRefresher::new(sources, Arc::clone(&waiters), proxies, store);
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
         let parts = Parts {
             gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0),
@@ -164,53 +166,32 @@ fn start_access_log(startup: &Startup, metrics: &Metrics) -> Result<Option<Arc<A
     Ok(Some(Arc::new(log)))
 }
 
-/// A slot for each issuer, and what has to be fetched.
-fn key_slots(ruleset: &Ruleset, sources: &[IssuerKeys], metrics: &Metrics) -> (Vec<Arc<KeySlot>>, Vec<RemoteIssuer>) {
-    let mut slots = Vec::with_capacity(sources.len());
-    let mut remotes = Vec::new();
-    for ((id, issuer), keys) in (0..).map(IssuerId).zip(&ruleset.issuers).zip(sources) {
-        let counters = IssuerMetrics::resolve(metrics, &issuer.name);
-        let slot = match &keys.source {
-            KeySource::Fixed(set) => {
-                counters.keys.set(i64::try_from(set.keys().len()).unwrap_or(i64::MAX));
-                counters.skipped_keys.set(i64::try_from(set.skipped().len()).unwrap_or(i64::MAX));
-                Arc::new(KeySlot::fixed(Arc::clone(set)))
-            }
-            KeySource::File(file) => {
-                counters.keys.set(i64::try_from(file.set.keys().len()).unwrap_or(i64::MAX));
-                counters.skipped_keys.set(i64::try_from(file.set.skipped().len()).unwrap_or(i64::MAX));
-                Arc::new(KeySlot::fixed(Arc::clone(&file.set)))
-            }
-            // No key, no token: what was not read cannot let anybody in.
-            KeySource::Unread => Arc::new(KeySlot::fixed(Arc::new(KeySet::default()))),
-            KeySource::Remote(remote) => {
-                let rules =
-                    RefreshRules { refresh: remote.refresh, cooldown: remote.cooldown, max_stale: remote.max_stale };
-                let slot = Arc::new(KeySlot::remote(rules, clock::monotonic()));
-                remotes.push(remote_issuer(id, issuer, remote, &slot, metrics, counters));
-                slot
-            }
-        };
-        slots.push(slot);
-    }
-    (slots, remotes)
+fn find_state_directory(startup: &Startup) -> Result<StatePlace, StartError> {
+    state_directory::find(&startup.server.state_directory)
+        .map_err(|(path, error)| StartError::StateDirectory(path, error))
 }
 
-fn remote_issuer(
-    id: IssuerId,
-    issuer: &Issuer,
-    keys: &crate::config::settings::RemoteKeys,
-    slot: &Arc<KeySlot>,
-    metrics: &Metrics,
-    counters: IssuerMetrics,
-) -> RemoteIssuer {
-    RemoteIssuer {
-        id,
-        name: issuer.name.clone(),
-        keys: keys.clone(),
-        algorithms: issuer.algorithms,
-        slot: Arc::clone(slot),
-        metrics: (FetchMetrics::resolve(metrics, &issuer.name), counters),
+/// Where fetched keys are kept; what was kept serves from now on.
+fn key_store(sources: &KeySources, startup: &Startup, state: &StatePlace) -> Result<Option<KeyStore>, StartError> {
+    if !sources.have_remote() {
+        return Ok(None);
+    }
+    let Some(directory) = state.directory() else {
+        log::warn!("{state}");
+        return Ok(None);
+    };
+    match KeyStore::within(directory) {
+        Ok(store) => {
+            sources.restore(&store);
+            Ok(Some(store))
+        }
+        Err(error) if matches!(startup.server.state_directory, StateDirectory::At(_)) => {
+            Err(StartError::StateDirectory(directory.to_owned(), error))
+        }
+        Err(error) => {
+            log::warn!("key sets are not kept: {} cannot be used: {error}", directory.display());
+            Ok(None)
+        }
     }
 }
 

@@ -21,6 +21,17 @@ pub struct RefreshRules {
     pub max_stale: Duration,
 }
 
+/// Why an attempt is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// Its time has come.
+    Scheduled,
+    /// A token names a key that the set lacks.
+    Provoked,
+    /// An operator asks for it.
+    Demanded,
+}
+
 /// The state of one issuer's refreshing.
 #[derive(Clone, Debug)]
 pub struct RefreshSchedule {
@@ -28,6 +39,7 @@ pub struct RefreshSchedule {
     due: Instant,
     failures: u32,
     last_success: Option<Instant>,
+    stale_at: Option<Instant>,
     last_provoked: Option<Instant>,
 }
 
@@ -45,7 +57,7 @@ pub enum Provocation {
 impl RefreshSchedule {
     /// A schedule whose first fetch is due at once.
     pub const fn new(rules: RefreshRules, now: Instant) -> Self {
-        Self { rules, due: now, failures: 0, last_success: None, last_provoked: None }
+        Self { rules, due: now, failures: 0, last_success: None, stale_at: None, last_provoked: None }
     }
 
     /// When the next scheduled fetch is due.
@@ -54,33 +66,49 @@ impl RefreshSchedule {
     }
 
     /// When the set that is held stops to serve; nothing while there is none.
-    pub fn stale_at(&self) -> Option<Instant> {
-        self.last_success.and_then(|success| success.checked_add(self.rules.max_stale))
+    pub const fn stale_at(&self) -> Option<Instant> {
+        self.stale_at
     }
 
-    /// Failures since the last success.
+    /// Scheduled attempts that failed since the last success.
     pub const fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// A usable set was fetched; it may be kept for `max_age`. `jitter` is uniform in 0..1.
+    /// A set that an earlier process fetched `age` ago serves; the first fetch stays due. Answers whether the set is
+    /// young enough to serve at all.
+    pub fn restored(&mut self, now: Instant, age: Duration) -> bool {
+        let Some(left) = self.rules.max_stale.checked_sub(age).filter(|left| !left.is_zero()) else { return false };
+        self.stale_at = now.checked_add(left);
+        true
+    }
+
+    /// A usable set was fetched, or the one that is held was confirmed; it may be kept for `max_age`. `jitter` is uniform
+    /// in 0..1.
     pub fn succeeded(&mut self, now: Instant, max_age: Option<Duration>, jitter: f64) {
         self.failures = 0;
         self.last_success = Some(now);
+        self.stale_at = now.checked_add(self.rules.max_stale);
         let wanted = max_age.map_or(self.rules.refresh, |max_age| max_age.min(self.rules.refresh));
         let interval = wanted.max(INTERVAL_MIN.min(self.rules.refresh));
         self.due = now + shortened(interval, jitter);
     }
 
-    /// An attempt failed. `jitter` is uniform in 0..1.
-    pub fn failed(&mut self, now: Instant, jitter: f64) {
-        let backoff = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
-        self.failures = self.failures.saturating_add(1);
-        self.due = now + shortened(backoff.min(self.rules.refresh.max(BACKOFF_MIN)), jitter);
+    /// An attempt failed. `jitter` is uniform in 0..1. Only a scheduled attempt moves the schedule: whoever provokes
+    /// attempts cannot put off the one whose turn it is.
+    pub fn failed(&mut self, now: Instant, occasion: Occasion, jitter: f64) {
+        match occasion {
+            Occasion::Provoked | Occasion::Demanded => {}
+            Occasion::Scheduled => {
+                let backoff = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
+                self.failures = self.failures.saturating_add(1);
+                self.due = now + shortened(backoff.min(self.rules.refresh.max(BACKOFF_MIN)), jitter);
+            }
+        }
     }
 
     /// A request names a key that the set lacks. Answers [`Provocation::Fetch`] at most once in a cooldown, counted from
-    /// the last such attempt.
+    /// the last such attempt; no other attempt counts or waits.
     pub fn provoked(&mut self, now: Instant) -> Provocation {
         let within_cooldown = |earlier: Option<Instant>| {
             earlier.is_some_and(|earlier| now.saturating_duration_since(earlier) < self.rules.cooldown)
@@ -138,8 +166,12 @@ mod tests {
         let start = start();
         let mut schedule = RefreshSchedule::new(RULES, start);
         for pause in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
-            schedule.failed(start, 0.0);
+            schedule.failed(start, Occasion::Scheduled, 0.0);
             assert_eq!(schedule.due(), start + seconds(pause));
+        }
+        for occasion in [Occasion::Provoked, Occasion::Demanded] {
+            schedule.failed(start + seconds(59), occasion, 0.0);
+            assert_eq!(schedule.due(), start + seconds(60), "{occasion:?}");
         }
         assert_eq!(schedule.failures(), 9);
         assert_eq!(schedule.stale_at(), None);
@@ -161,31 +193,132 @@ mod tests {
         assert_eq!(schedule.provoked(start + seconds(25)), Provocation::Settled);
     }
 
+    #[test]
+    fn a_set_from_an_earlier_process_serves_for_what_is_left_of_its_time() {
+        let start = start();
+        let mut schedule = RefreshSchedule::new(RULES, start);
+        for (age, left) in [(0, Some(86_400)), (86_000, Some(400)), (86_400, None), (90_000, None)] {
+            assert_eq!(schedule.restored(start, seconds(age)), left.is_some(), "{age}");
+            if let Some(left) = left {
+                assert_eq!(schedule.stale_at(), Some(start + seconds(left)));
+            }
+        }
+        // It settles nothing: it may be older than the key that is asked for.
+        assert_eq!(schedule.due(), start);
+        assert_eq!(schedule.provoked(start), Provocation::Fetch);
+    }
+
+    /// What can happen to a schedule.
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        /// Some time passes; whatever comes due meanwhile is attempted with this outcome.
+        Pass { seconds: u64, succeeds: bool },
+        /// A token with an unknown key comes; a fetch that it may provoke has this outcome.
+        Provoke { succeeds: bool },
+        /// An operator asks, with this outcome.
+        Demand { succeeds: bool },
+    }
+
+    fn events() -> impl Strategy<Value = Vec<(Event, Option<u64>, f64)>> {
+        let event = prop_oneof![
+            (0..900_u64, any::<bool>()).prop_map(|(seconds, succeeds)| Event::Pass { seconds, succeeds }),
+            any::<bool>().prop_map(|succeeds| Event::Provoke { succeeds }),
+            any::<bool>().prop_map(|succeeds| Event::Demand { succeeds }),
+        ];
+        prop::collection::vec((event, prop::option::of(0..5000_u64), 0.0..1.0_f64), 0..80)
+    }
+
+    /// A schedule that is driven, and when attempts of each kind were made.
+    struct Driven {
+        schedule: RefreshSchedule,
+        now: Instant,
+        scheduled: Vec<(Instant, bool)>,
+        provoked: Vec<Instant>,
+        last_success: Option<Instant>,
+    }
+
+    impl Driven {
+        fn attempt(&mut self, occasion: Occasion, succeeds: bool, max_age: Option<u64>, jitter: f64) {
+            if succeeds {
+                self.schedule.succeeded(self.now, max_age.map(seconds), jitter);
+                self.last_success = Some(self.now);
+            } else {
+                self.schedule.failed(self.now, occasion, jitter);
+            }
+        }
+
+        fn happen(&mut self, event: Event, max_age: Option<u64>, jitter: f64) {
+            match event {
+                Event::Pass { seconds: passing, succeeds } => {
+                    let until = self.now + seconds(passing);
+                    while self.schedule.due() <= until {
+                        self.now = self.now.max(self.schedule.due());
+                        self.scheduled.push((self.now, succeeds));
+                        self.attempt(Occasion::Scheduled, succeeds, max_age, jitter);
+                    }
+                    self.now = until;
+                }
+                Event::Provoke { succeeds } => {
+                    if self.schedule.provoked(self.now) == Provocation::Fetch {
+                        self.provoked.push(self.now);
+                        self.attempt(Occasion::Provoked, succeeds, max_age, jitter);
+                    }
+                }
+                Event::Demand { succeeds } => self.attempt(Occasion::Demanded, succeeds, max_age, jitter),
+            }
+        }
+    }
+
     proptest! {
         #[test]
-        fn whatever_happens_a_fetch_is_due_within_the_rules(
-            events in prop::collection::vec((0..3_u8, 0..700_u64, prop::option::of(0..5000_u64), 0.0..1.0_f64), 0..60)
+        fn whatever_happens_the_bounds_hold(events in events()) {
+            let now = start();
+            let mut driven = Driven {
+                schedule: RefreshSchedule::new(RULES, now),
+                now,
+                scheduled: Vec::new(),
+                provoked: Vec::new(),
+                last_success: None,
+            };
+            for (event, max_age, jitter) in events {
+                driven.happen(event, max_age, jitter);
+                // The next turn is never further away than the rules say, whoever provoked whatever in between.
+                prop_assert!(driven.schedule.due() <= driven.now + RULES.refresh);
+                prop_assert_eq!(driven.schedule.stale_at(), driven.last_success.map(|last| last + RULES.max_stale));
+                if driven.last_success.is_some_and(|last| driven.now - last < RULES.cooldown) {
+                    prop_assert_eq!(driven.schedule.clone().provoked(driven.now), Provocation::Settled);
+                }
+            }
+            for pair in driven.provoked.windows(2) {
+                prop_assert!(pair[1] - pair[0] >= RULES.cooldown);
+            }
+            for pair in driven.scheduled.windows(2) {
+                let least = if pair[0].1 { INTERVAL_MIN } else { BACKOFF_MIN };
+                prop_assert!(pair[1].0 - pair[0].0 >= least.mul_f64(0.9), "{:?}", pair);
+            }
+        }
+
+        #[test]
+        fn a_flood_of_unknown_keys_puts_off_no_scheduled_attempt(
+            gaps in prop::collection::vec(1..5_000_u64, 1..200), succeeds_after in 0..40_usize
         ) {
             let mut now = start();
             let mut schedule = RefreshSchedule::new(RULES, now);
-            let mut provoked: Vec<Instant> = Vec::new();
-            for (event, later, max_age, jitter) in events {
-                now += seconds(later);
-                match event {
-                    0 => schedule.succeeded(now, max_age.map(seconds), jitter),
-                    1 => schedule.failed(now, jitter),
-                    _ => {
-                        if schedule.provoked(now) == Provocation::Fetch {
-                            provoked.push(now);
-                        }
-                        continue;
-                    }
+            let mut scheduled = 0;
+            for gap in gaps {
+                now += Duration::from_millis(gap);
+                if schedule.due() <= now {
+                    scheduled += 1;
+                    schedule.failed(now, Occasion::Scheduled, 0.0);
                 }
-                prop_assert!(schedule.due() >= now + BACKOFF_MIN.mul_f64(0.9));
-                prop_assert!(schedule.due() <= now + RULES.refresh);
-            }
-            for pair in provoked.windows(2) {
-                prop_assert!(pair[1] - pair[0] >= RULES.cooldown);
+                let due = schedule.due();
+                if schedule.provoked(now) == Provocation::Fetch {
+                    schedule.failed(now, Occasion::Provoked, 0.0);
+                }
+                prop_assert_eq!(schedule.due(), due);
+                if scheduled > succeeds_after {
+                    schedule.succeeded(now, None, 0.0);
+                }
             }
         }
     }

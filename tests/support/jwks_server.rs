@@ -1,5 +1,6 @@
 //! An issuer's key set over loopback HTTP, whose answer a test changes while portcullis runs. It counts what it is asked.
 use std::{
+    collections::HashMap,
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
@@ -24,18 +25,38 @@ pub(crate) struct KeySetAnswer {
     pub(crate) body: Vec<u8>,
     /// Waited for before the answer.
     pub(crate) gate: Option<Gate>,
+    /// Sent instead of all that; then the connection ends.
+    pub(crate) raw: Option<Vec<u8>>,
+    /// The `ETag` of the body: whoever has it already is told 304.
+    pub(crate) etag: Option<String>,
 }
 
 impl KeySetAnswer {
     /// 200 and a key set.
     pub(crate) fn keys(keys: &[Value]) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/jwk-set+json".to_owned())];
-        Self { status: 200, headers, body: key_set(keys), gate: None }
+        Self { status: 200, headers, body: key_set(keys), gate: None, raw: None, etag: None }
     }
 
     /// A status and nothing else.
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), gate: None }
+        Self { status, headers: Vec::new(), body: Vec::new(), gate: None, raw: None, etag: None }
+    }
+
+    /// These bytes, after which the connection ends.
+    pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { raw: Some(bytes.into()), ..Self::status(200) }
+    }
+
+    /// 200 and a document in JSON.
+    pub(crate) fn json(document: &Value) -> Self {
+        Self::status(200).header("Content-Type", "application/json").body(document.to_string())
+    }
+
+    /// With an `ETag`; a request that has it is answered with 304.
+    pub(crate) fn etag(mut self, etag: &str) -> Self {
+        self.etag = Some(etag.to_owned());
+        self.header("ETag", etag)
     }
 
     /// With a header line.
@@ -65,12 +86,19 @@ pub(crate) struct JwksServer {
 }
 
 struct Record {
-    state: Mutex<(KeySetAnswer, Vec<Head>)>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
+struct State {
+    answer: KeySetAnswer,
+    /// Answers to other paths.
+    elsewhere: HashMap<String, KeySetAnswer>,
+    requests: Vec<Head>,
+}
+
 impl Record {
-    fn locked(&self) -> MutexGuard<'_, (KeySetAnswer, Vec<Head>)> {
+    fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,8 +106,8 @@ impl Record {
 impl JwksServer {
     /// Serves these keys.
     pub(crate) fn start(keys: &[Value]) -> Self {
-        let record =
-            Arc::new(Record { state: Mutex::new((KeySetAnswer::keys(keys), Vec::new())), changed: Condvar::new() });
+        let state = State { answer: KeySetAnswer::keys(keys), elsewhere: HashMap::new(), requests: Vec::new() };
+        let record = Arc::new(Record { state: Mutex::new(state), changed: Condvar::new() });
         let handled = record.clone();
         let server = Server::on_tcp(move |wire| {
             let _ = serve(wire, &handled);
@@ -89,42 +117,67 @@ impl JwksServer {
 
     /// The URL of the key set.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/jwks.json", self.server.address())
+        self.at("/jwks.json")
+    }
+
+    /// The URL of a path.
+    pub(crate) fn at(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.address())
+    }
+
+    /// Answers so at this path from now on.
+    pub(crate) fn set_at(&self, path: &str, answer: KeySetAnswer) {
+        self.record.locked().elsewhere.insert(path.to_owned(), answer);
+    }
+
+    /// How often it was asked for this path.
+    pub(crate) fn fetches_of(&self, path: &str) -> usize {
+        self.record.locked().requests.iter().filter(|head| head.target() == path).count()
     }
 
     /// Answers so from now on.
     pub(crate) fn set(&self, answer: KeySetAnswer) {
-        self.record.locked().0 = answer;
+        self.record.locked().answer = answer;
     }
 
     /// How often it was asked.
     pub(crate) fn fetches(&self) -> usize {
-        self.record.locked().1.len()
+        self.record.locked().requests.len()
     }
 
     /// The heads of what it was asked.
     pub(crate) fn requests(&self) -> Vec<Head> {
-        self.record.locked().1.clone()
+        self.record.locked().requests.clone()
     }
 
     /// Waits until it was asked so often; fails the test when it is not.
     pub(crate) fn wait_for(&self, fetches: usize) {
         let state = self.record.locked();
-        let waited = self.record.changed.wait_timeout_while(state, PATIENCE, |state| state.1.len() < fetches);
+        let waited = self.record.changed.wait_timeout_while(state, PATIENCE, |state| state.requests.len() < fetches);
         assert!(!waited.unwrap_or_else(PoisonError::into_inner).1.timed_out(), "fewer than {fetches} fetches");
     }
 }
 
 fn serve(mut wire: Wire, record: &Record) -> io::Result<()> {
     while let Some(raw) = wire.read_head()? {
-        let answer = {
+        let head = Head::parse(raw);
+        let known = head.value("If-None-Match").map(str::to_owned);
+        let mut answer = {
             let mut state = record.locked();
-            state.1.push(Head::parse(raw));
+            let answer = state.elsewhere.get(head.target()).unwrap_or(&state.answer).clone();
+            state.requests.push(head);
             record.changed.notify_all();
-            state.0.clone()
+            answer
         };
         if let Some(gate) = answer.gate {
             gate.wait(PATIENCE);
+        }
+        if let Some(raw) = answer.raw {
+            return wire.send(&raw);
+        }
+        if known.is_some() && known == answer.etag {
+            answer.status = 304;
+            answer.body.clear();
         }
         let mut head = format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
         for (name, value) in &answer.headers {

@@ -240,6 +240,11 @@ impl Head {
         Self { start, fields, raw }
     }
 
+    /// The target of a request, as written.
+    pub(crate) fn target(&self) -> &str {
+        self.start.split(' ').nth(1).unwrap_or_default()
+    }
+
     /// The values of all lines of this name.
     pub(crate) fn values(&self, name: &str) -> Vec<&str> {
         self.fields

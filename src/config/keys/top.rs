@@ -99,7 +99,12 @@ pub const ADMIN: &[Key] = &[
         "file with the bearer token that reading needs, at least 16 bytes; must be there when the address is neither \
          loopback nor a unix socket",
     ),
-    Key::later("write_token_file"),
+    Key::optional(
+        "write_token_file",
+        Shape::Text,
+        "file with the bearer token that changes need over TCP, at least 16 bytes; it may read too; without it changes \
+         are taken on the unix sockets only",
+    ),
     Key::with_default(
         "allowed_hosts",
         TEXTS,
@@ -120,9 +125,9 @@ pub const SERVER: &[Key] = &[
     Key::later("drain_delay"),
     Key::optional(
         "state_directory",
-        Shape::Text,
+        Shape::OrNone(&Shape::Text),
         "where key sets are kept between two starts; created when it is not there; without it $STATE_DIRECTORY, else \
-         /var/lib/portcullis where that can be written",
+         /var/lib/portcullis where that can be written; none: nowhere",
     ),
     Key::later("upgrade_socket"),
 ];

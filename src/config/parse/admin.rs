@@ -1,13 +1,15 @@
 //! `admin`: the operators' interface.
 use crate::config::error::ConfigError;
+use crate::config::field::Field;
 use crate::config::keys::top::ADMIN;
 use crate::config::parse::address;
 use crate::config::parse::context::{Context, NamedSecret};
 use crate::config::parse::section::Section;
+use crate::config::secret::Secret;
 use crate::config::settings::{Address, Admin};
 use crate::gate::host::Host;
 
-/// A shorter read token could be guessed.
+/// A shorter token could be guessed.
 const TOKEN_BYTES_MIN: usize = 16;
 
 /// Reads the section; `taken` are the addresses of listeners.
@@ -23,17 +25,32 @@ pub(in crate::config) fn read(top: &Section<'_>, taken: &[(Address, u32)], conte
         let hint = "name a file with a bearer token, or write a loopback address or a unix socket";
         context.problems.add(field.error(message).with_hint(hint));
     }
-    let read_token = token_file.and_then(|field| {
-        let NamedSecret::Read(secret) = context.secret_file(&field)? else { return None };
-        let usable = secret.bytes().iter().all(u8::is_ascii_graphic);
-        if !usable || secret.bytes().len() < TOKEN_BYTES_MIN {
-            let message =
-                format!("the token must have {TOKEN_BYTES_MIN} or more characters, all of them visible ASCII");
-            context.problems.add(field.error(message).with_hint("write one with: openssl rand -hex 32"));
-        }
-        Some(secret)
-    });
-    Admin { address, read_token, allowed_hosts: allowed_hosts(&section, context) }
+    let read_token = token_file.and_then(|field| token(&field, context));
+    let write_field = section.optional("write_token_file");
+    let write_token = write_field.as_ref().and_then(|field| token(field, context));
+    if let (Some(read), Some(write), Some(field)) = (&read_token, &write_token, &write_field)
+        && read.bytes() == write.bytes()
+    {
+        context
+            .problems
+            .add(field.error("the token for changes is the one for reading: whoever may look could change"));
+    }
+    if let (Some(Address::Unix(_)), Some(field)) = (&address, section.optional("read_token_file").or(write_field)) {
+        let message = "no token is asked for on a unix socket: whoever can open it may read and change";
+        context.problems.add(field.warning(message));
+    }
+    Admin { address, read_token, write_token, allowed_hosts: allowed_hosts(&section, context) }
+}
+
+/// A token from a file.
+fn token(field: &Field<'_>, context: &mut Context<'_>) -> Option<Secret> {
+    let NamedSecret::Read(secret) = context.secret_file(field)? else { return None };
+    let usable = secret.bytes().iter().all(u8::is_ascii_graphic);
+    if !usable || secret.bytes().len() < TOKEN_BYTES_MIN {
+        let message = format!("the token must have {TOKEN_BYTES_MIN} or more characters, all of them visible ASCII");
+        context.problems.add(field.error(message).with_hint("write one with: openssl rand -hex 32"));
+    }
+    Some(secret)
 }
 
 fn address(

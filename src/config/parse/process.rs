@@ -3,17 +3,21 @@ use crate::config::keys::top::{CLAIMS_CACHE, LIMITS, LOG, SERVER};
 use crate::config::parse::context::Context;
 use crate::config::parse::section::Section;
 use crate::config::settings::{
-    AccessFormat, CacheLimits, ClientAddressForm, ClientTimeouts, Log, LogOutput, Server, SubjectForm,
+    AccessFormat, CacheLimits, ClientAddressForm, ClientTimeouts, Log, LogOutput, Server, StateDirectory, SubjectForm,
 };
 use crate::gate::request::RequestLimits;
 
 /// Reads `server`.
 pub(in crate::config) fn server(top: &Section<'_>, context: &mut Context<'_>) -> Server {
     let section = top.section("server", SERVER, &mut context.problems);
-    let state_directory = section.optional("state_directory").and_then(|field| {
-        let written = field.string(&mut context.problems)?;
-        Some(context.path(written))
-    });
+    let state_directory = match section.optional("state_directory") {
+        None => StateDirectory::Usual,
+        Some(field) if field.is_off() => StateDirectory::Off,
+        Some(field) => match field.string(&mut context.problems) {
+            Some(written) => StateDirectory::At(context.path(written)),
+            None => StateDirectory::Usual,
+        },
+    };
     Server {
         threads: Some(section.count("threads", &mut context.problems)).filter(|threads| *threads > 0),
         grace_period: section.duration("grace_period", &mut context.problems),

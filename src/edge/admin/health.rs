@@ -4,7 +4,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::edge::{installed::Installed, key_refresher::AllTried};
+use crate::edge::{installed::Installed, issuer_keys::AllTried};
 
 /// What readiness depends on besides keys.
 #[derive(Debug)]

@@ -1,26 +1,30 @@
-//! The operators' interface: metrics, health, and what is in force. It reads and never changes anything.
+//! The operators' interface: metrics, health, what is in force, and the few changes that can be made while the process runs.
 //!
-//! Over TCP, a `Host` that is neither a loopback name nor the address itself is refused, so that no web page can read it
-//! by DNS rebinding; health is open to all.
+//! Who may ask is decided in `access`. Reading changes nothing; changes are in a table of their own, and each is logged
+//! with who asked, whatever became of it.
+mod access;
+mod changes;
 pub mod health;
 mod views;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{Response, header};
+use http::{Method, Response, header};
 use pingora_core::{apps::http_app::ServeHttp, protocols::http::ServerSession};
-use subtle::ConstantTimeEq;
 
+pub use crate::edge::admin::access::Access;
 use crate::{
-    config::settings::{Address, Admin},
-    edge::{admin::health::Health, metrics, proxy::Shared},
-    gate::{
-        host::Host,
-        rejection::Rejection,
-        sources::{Credentials, credentials},
+    edge::{
+        admin::{access::Denial, changes::Change, health::Health},
+        metrics,
+        proxy::Shared,
     },
+    gate::rejection::Rejection,
 };
+
+/// What reads; every other path is none.
+const VIEWS: [&str; 5] = ["/metrics", "/routes", "/issuers", "/config", "/"];
 
 /// The application behind the admin address.
 #[derive(Debug)]
@@ -33,82 +37,43 @@ pub struct AdminApp {
     pub access: Access,
 }
 
-/// Who may ask.
-#[derive(Debug)]
-pub struct Access {
-    settings: Arc<Admin>,
-    /// Whether the socket itself keeps strangers out.
-    is_private: bool,
-}
-
-impl Access {
-    /// Access by the configured address.
-    pub fn by_address(settings: Arc<Admin>) -> Self {
-        let is_private = matches!(settings.address, Some(Address::Unix(_)));
-        Self { settings, is_private }
-    }
-
-    /// Access by a unix socket that only the process's own user can open.
-    pub const fn by_private_socket(settings: Arc<Admin>) -> Self {
-        Self { settings, is_private: true }
-    }
-
-    fn is_granted(&self, session: &ServerSession) -> Result<(), Rejection> {
-        if self.is_private {
-            return Ok(());
-        }
-        let headers = &session.req_header().headers;
-        let mut hosts = headers.get_all(header::HOST).iter();
-        let host = hosts.next().and_then(|host| host.to_str().ok()).and_then(|host| Host::parse(host).ok());
-        if hosts.next().is_some() || !host.is_some_and(|host| self.knows(host.name())) {
-            return Err(Rejection::RequestMalformed);
-        }
-        let Some(expected) = &self.settings.read_token else { return Ok(()) };
-        let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        match credentials(presented) {
-            Credentials::Bearer(token) if bool::from(token.trim().as_bytes().ct_eq(expected.bytes())) => Ok(()),
-            Credentials::Bearer(_) | Credentials::Other => Err(Rejection::TokenMissing),
-        }
-    }
-
-    fn knows(&self, host: &str) -> bool {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let is_own_address = |ip: IpAddr| match &self.settings.address {
-            // A page that was rebound comes with its own name, never with an address.
-            Some(Address::Tcp(address)) => ip == address.ip() || address.ip().is_unspecified(),
-            Some(Address::Unix(_)) | None => false,
-        };
-        host == "localhost"
-            || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || is_own_address(ip))
-            || self.settings.allowed_hosts.iter().any(|allowed| allowed.as_ref() == host)
-    }
-}
-
 #[async_trait]
 impl ServeHttp for AdminApp {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let header = session.req_header();
         let path = header.uri.path().to_owned();
-        let verbose = header.uri.query().is_some_and(|query| query.split('&').any(|name| name == "verbose"));
-        if !matches!(header.method, http::Method::GET | http::Method::HEAD) {
-            return refusal(Rejection::MethodNotAllowed);
+        let is_reading = matches!(header.method, Method::GET | Method::HEAD);
+        if let Some(change) = Change::at(&path) {
+            if header.method == change.method() {
+                // Whatever body comes with it is not read.
+                session.set_keepalive(None);
+                return self.change(session, &change).await;
+            }
+            return not_allowed(change.method().as_str());
         }
+        let verbose = header.uri.query().is_some_and(|query| query.split('&').any(|name| name == "verbose"));
         match path.as_str() {
+            "/livez" | "/readyz" if !is_reading => return not_allowed("GET, HEAD"),
             "/livez" => return text(200, "ok\n"),
             "/readyz" => return self.readiness(verbose),
             _ => {}
         }
-        if let Err(rejection) = self.access.is_granted(session) {
-            return refusal(rejection);
+        if let Err(denial) = self.access.may_read(session) {
+            return denied(denial);
+        }
+        if !VIEWS.contains(&path.as_str()) {
+            return refusal(Rejection::RouteNotFound);
+        }
+        if !is_reading {
+            return not_allowed("GET, HEAD");
         }
         let installed = self.shared.installed.load();
         match path.as_str() {
             "/metrics" => self.metrics(),
-            "/routes" => json(&views::routes(&installed)),
-            "/issuers" => json(&views::issuers(&installed)),
-            "/config" => json(&installed.document),
-            "/" => text(200, "/metrics\n/livez\n/readyz\n/routes\n/issuers\n/config\n"),
-            _ => refusal(Rejection::RouteNotFound),
+            "/routes" => json(200, &views::routes(&installed)),
+            "/issuers" => json(200, &views::issuers(&installed)),
+            "/config" => json(200, &installed.document),
+            _ => text(200, "/metrics\n/livez\n/readyz\n/routes\n/issuers\n/config\nPOST /issuers/NAME/refresh\n"),
         }
     }
 }
@@ -137,10 +102,10 @@ impl AdminApp {
     }
 }
 
-fn json(value: &serde_json::Value) -> Response<Vec<u8>> {
+fn json(status: u16, value: &serde_json::Value) -> Response<Vec<u8>> {
     let mut body = serde_json::to_vec_pretty(value).unwrap_or_default();
     body.push(b'\n');
-    response(200, "application/json", body)
+    response(status, "application/json", body)
 }
 
 fn text(status: u16, body: &str) -> Response<Vec<u8>> {
@@ -149,13 +114,23 @@ fn text(status: u16, body: &str) -> Response<Vec<u8>> {
 
 fn refusal(rejection: Rejection) -> Response<Vec<u8>> {
     let row = rejection.row();
-    let mut refusal = text(row.status, &format!("{}\n", row.title));
-    let headers = refusal.headers_mut();
-    if rejection == Rejection::TokenMissing {
-        headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer realm=\"admin\""));
+    text(row.status, &format!("{}\n", row.title))
+}
+
+/// What somebody gets who may not do what he asks for.
+fn denied(denial: Denial) -> Response<Vec<u8>> {
+    let mut denied = text(denial.status(), &format!("{denial}\n"));
+    if denial.is_about_the_token() {
+        let challenge = http::HeaderValue::from_static("Bearer realm=\"admin\"");
+        denied.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
-    if rejection == Rejection::MethodNotAllowed {
-        headers.insert(header::ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+    denied
+}
+
+fn not_allowed(methods: &str) -> Response<Vec<u8>> {
+    let mut refusal = refusal(Rejection::MethodNotAllowed);
+    if let Ok(methods) = http::HeaderValue::from_str(methods) {
+        refusal.headers_mut().insert(header::ALLOW, methods);
     }
     refusal
 }

@@ -12,7 +12,7 @@ use crate::{
         route::{Action, Authentication, HostPattern, PathPattern, Route},
         sources::TokenSource,
     },
-    state::key_slot::KeySlot,
+    state::key_slot::{KeySlot, KeyStatus},
 };
 
 /// `GET /routes`
@@ -86,26 +86,17 @@ fn view_of_names(names: &Names) -> Value {
 pub(super) fn issuers(installed: &Installed) -> Value {
     let gatekeeper = &installed.gatekeeper;
     let pairs = gatekeeper.ruleset().issuers.iter().zip(gatekeeper.slots());
-    Value::Array(pairs.map(|(issuer, slot)| view_of_issuer(issuer, slot)).collect())
+    Value::Array(pairs.map(|(issuer, slot)| self::issuer(issuer, slot)).collect())
 }
 
-fn view_of_issuer(issuer: &Issuer, slot: &KeySlot) -> Value {
+/// One issuer of `GET /issuers`.
+pub(super) fn issuer(issuer: &Issuer, slot: &KeySlot) -> Value {
     let set = slot.keys();
     let keys: Vec<Value> =
         set.as_deref().map_or_else(Vec::new, |set| set.keys().iter().map(|key| view_of_key(key)).collect());
     let skipped: Vec<Value> = set.as_deref().map_or_else(Vec::new, |set| {
         let view = |skipped: &crate::gate::keys::SkippedKey| json!({ "kid": skipped.kid, "reason": skipped.reason });
         set.skipped().iter().map(view).collect()
-    });
-    let now = clock::unix_time();
-    let remote = slot.status(clock::monotonic()).map(|status| {
-        json!({
-            "attempts": status.attempts,
-            "last_success": status.last_success.map(clock::rfc3339),
-            "age_seconds": status.last_success.map(|time| now.since(time).as_secs()),
-            "last_error": status.last_error,
-            "next_refresh_in_seconds": status.next_attempt_in.as_secs(),
-        })
     });
     json!({
         "name": issuer.name,
@@ -118,8 +109,38 @@ fn view_of_issuer(issuer: &Issuer, slot: &KeySlot) -> Value {
         "has_keys": set.is_some(),
         "keys": keys,
         "skipped": skipped,
-        "remote": remote,
+        "source": view_of_source(&slot.status(clock::monotonic())),
     })
+}
+
+/// How the keys are had. Errors may hold words from outside, which may be read in a terminal.
+fn view_of_source(status: &KeyStatus) -> Value {
+    match status {
+        KeyStatus::Fixed => json!({ "kind": "fixed" }),
+        KeyStatus::File { read, age, last_error } => json!({
+            "kind": "file",
+            "last_success": clock::rfc3339(*read),
+            "age_seconds": age.as_secs(),
+            "last_error": last_error.as_deref().map(printable),
+        }),
+        KeyStatus::Remote(status) => json!({
+            "kind": "remote",
+            "url": status.location.as_deref().map(printable),
+            "attempts": status.attempts,
+            "failures": status.failures,
+            "last_success": status.last_success.map(clock::rfc3339),
+            "age_seconds": status.age.map(|age| age.as_secs()),
+            "from_disk": status.is_restored,
+            "last_error": status.last_error.as_deref().map(printable),
+            "next_refresh_in_seconds": status.next_attempt_in.as_secs(),
+            "stale_in_seconds": status.stale_in.map(|left| left.as_secs()),
+        }),
+    }
+}
+
+/// A text that may hold words from outside, for a terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|letter| if (' '..='~').contains(&letter) { letter } else { '?' }).collect()
 }
 
 fn view_of_key(key: &Key) -> Value {

@@ -1,6 +1,9 @@
 //! Which addresses a key set is never fetched from: link-local ones and the metadata services of cloud machines, whose
 //! answers are credentials. Asked of what a name resolves to, on every connection, so that a name that changes its answer
 //! gets around nothing. It resolves and connects to nothing itself.
+//!
+//! Through a proxy, these are the proxy's addresses. The server's name is then resolved by the proxy, whose own rules say
+//! where it may lead; of the server only an address written into the URL is looked at.
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -75,7 +78,7 @@ impl Resolver for GuardedResolver {
 
 /// Whether no key set is fetched from here: 169.254.0.0/16 (RFC 3927), fe80::/10 (RFC 4291 §2.5.6), the metadata
 /// services, and the same within IPv6 (mapped, compatible, NAT64 and 6to4 addresses).
-fn is_forbidden(address: IpAddr) -> bool {
+pub(super) fn is_forbidden(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local() || METADATA_V4.contains(&address),
         IpAddr::V6(address) => {

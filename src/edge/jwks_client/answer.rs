@@ -1,14 +1,17 @@
-//! What the head of an answer says: whether it can be a key set, how long it stays fresh, where a redirect leads. Pure
+//! What the head of an answer says: whether it can be a key set, how long it stays fresh, how to ask
+//! for changes only, where a redirect leads. Pure
 //! reading of header fields; it asks nobody and trusts nothing.
 use std::time::{Duration, SystemTime};
 
-use ureq::http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, DATE, LOCATION};
+use ureq::http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, DATE, ETAG, LOCATION};
 use ureq::http::{HeaderMap, HeaderName, Uri};
 
 use crate::edge::jwks_client::FetchError;
 
 /// The largest freshness that is told apart: RFC 9111 §1.2.2 asks for no more.
 const FRESHNESS_MAX: Duration = Duration::from_secs(1 << 31);
+/// The longest entity tag that is kept and sent back.
+const ENTITY_TAG_BYTES_MAX: usize = 256;
 
 /// Refuses an answer that does not say it is JSON (RFC 7517 §8.5.2, RFC 6839 §3.1), or is compressed though nobody asked.
 ///
@@ -59,6 +62,22 @@ pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
     Some(SystemTime::from(timestamp))
 }
 
+/// The tag by which the next request can ask whether anything has changed; `None` when there is none, or several, or
+/// something that [`is_entity_tag`] refuses.
+pub(super) fn entity_tag(headers: &HeaderMap) -> Option<Box<str>> {
+    let mut tags = headers.get_all(ETAG).iter();
+    let tag = tags.next()?.to_str().ok()?.trim();
+    (tags.next().is_none() && is_entity_tag(tag)).then(|| Box::from(tag))
+}
+
+/// Whether this is an entity tag, weak or strong (RFC 9110 §8.8.3), of at most [`ENTITY_TAG_BYTES_MAX`] bytes of ASCII.
+pub(super) fn is_entity_tag(text: &str) -> bool {
+    let opaque = text.strip_prefix("W/").unwrap_or(text);
+    let within = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    text.len() <= ENTITY_TAG_BYTES_MAX
+        && within.is_some_and(|within| within.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"'))
+}
+
 /// Where a redirect from `here` leads, when that is the same scheme, host and port.
 ///
 /// A server may move its key set about, and some add or take a final slash this way; but the configuration names who is
@@ -93,7 +112,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_type, date, freshness, redirect};
+    use super::{check_type, date, entity_tag, freshness, is_entity_tag, redirect};
     use crate::edge::jwks_client::FetchError;
     use std::time::{Duration, UNIX_EPOCH};
     use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -162,6 +181,35 @@ mod tests {
             let expected = expected.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
             assert_eq!(date(&headers(&format!("date: {value}"))), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn an_entity_tag_is_kept_when_it_is_one_and_short() {
+        let longest = format!("\"{}\"", "x".repeat(254));
+        let kept = ["\"\"", "\"abc\"", "W/\"abc\"", "\"!#~\\\"", longest.as_str()];
+        for tag in kept {
+            assert_eq!(entity_tag(&headers(&format!("etag: {tag}"))).as_deref(), Some(tag));
+        }
+        let too_long = format!("\"{}\"", "x".repeat(255));
+        let dropped = [
+            "",
+            "abc",
+            "\"abc",
+            "abc\"",
+            "\"",
+            "w/\"abc\"",
+            "W/abc",
+            "\"a b\"",
+            "\"a\"b\"",
+            "\"a\", \"b\"",
+            too_long.as_str(),
+        ];
+        for tag in dropped {
+            assert_eq!(entity_tag(&headers(&format!("etag: {tag}"))), None, "{tag}");
+        }
+        assert_eq!(entity_tag(&headers("etag: \"a\"\netag: \"b\"")), None);
+        assert_eq!(entity_tag(&HeaderMap::new()), None);
+        assert!(!is_entity_tag("\"ä\""));
     }
 
     #[test]

@@ -1,24 +1,27 @@
-//! Fetches the bytes of a key set over HTTP: bounded in time, size, hops and places. It blocks, so it runs on a thread of
-//! its own kind, never where requests are served. It does not read the key set, keeps nothing between two fetches (no
-//! connection, cookie or cache), and no error of it shows a byte of an answer's body.
+//! Fetches the bytes of a key set, or of an issuer's metadata, over HTTP: bounded in time, size, hops and places. It
+//! blocks, so it runs on a thread of its own kind, never where requests are served. It does not read what it fetches, keeps
+//! nothing between two fetches (no connection, cookie or cache), and no error of it shows a byte of an answer's body.
 //!
 //! TLS is rustls with the ring provider, which is the process-wide default that Pingora installs too; aws-lc-rs checks
-//! tokens and has no part in it. Proxies named in the environment are not used.
+//! tokens and has no part in it.
 mod address;
 mod answer;
+mod connecting;
 mod error;
+mod proxies;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use ureq::http::header::IF_NONE_MATCH;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
 use crate::edge::clock;
 use crate::edge::jwks_client::address::GuardedResolver;
 use crate::edge::jwks_client::error::from_library;
-pub use crate::edge::jwks_client::error::{FetchError, Waiting};
+pub use crate::edge::jwks_client::error::{FetchError, Peer, ProxyFailure, Waiting};
+pub use crate::edge::jwks_client::proxies::Proxies;
 
 /// The most that a key set may hold: more than 64 keys with certificate chains need.
 pub const BODY_BYTES_MAX: u64 = 256 * 1024;
@@ -34,19 +37,60 @@ const USER_AGENT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
 pub struct FetchRequest<'a> {
     /// An absolute https URL without user information.
     pub url: &'a str,
+    /// What is expected there.
+    pub wanted: Wanted,
+    /// The [`Fetched::etag`] of what the caller has: asks for something newer only. Not sent
+    /// when it is no entity tag.
+    pub if_none_match: Option<&'a str>,
     /// For the whole fetch, redirects and body included; names and connections get half of it.
     pub timeout: Duration,
     /// PEM certificates of the authorities that may vouch for the server, instead of the system's.
     pub authorities_pem: Option<&'a [u8]>,
     /// Whether the URL may be http too.
     pub insecure_http: bool,
+    /// Through whom servers are reached.
+    pub proxies: &'a Proxies,
 }
 
-/// An answer that may be a key set.
+/// What a fetch asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A JWK set (RFC 7517 §5).
+    KeySet,
+    /// The metadata of an issuer (RFC 8414 §3.2).
+    Metadata,
+}
+
+impl Wanted {
+    fn accept(self) -> &'static str {
+        match self {
+            Self::KeySet => "application/jwk-set+json, application/json",
+            Self::Metadata => "application/json",
+        }
+    }
+}
+
+/// What a server answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Here it is.
+    Fetched(Fetched),
+    /// What the caller has is what there is (RFC 9110 §15.4.5). Only ever the answer to [`FetchRequest::if_none_match`].
+    NotModified {
+        /// As [`Fetched::max_age`].
+        max_age: Option<Duration>,
+        /// As [`Fetched::date`].
+        date: Option<SystemTime>,
+    },
+}
+
+/// An answer that may be what was wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// The body, at most [`BODY_BYTES_MAX`], not looked into.
     pub body: Vec<u8>,
+    /// The answer's entity tag (RFC 9110 §8.8.3), `W/` and quotes included, at most 256 bytes.
+    pub etag: Option<Box<str>>,
     /// How long the answer says that it is fresh, `Age` subtracted; zero when it is not to be kept. Whoever schedules the
     /// next fetch sets a floor to it.
     pub max_age: Option<Duration>,
@@ -58,15 +102,25 @@ pub struct Fetched {
 ///
 /// # Errors
 /// A [`FetchError`] that says what happened, in words that may be shown to people.
-pub fn fetch(request: &FetchRequest<'_>) -> Result<Fetched, FetchError> {
-    let deadline = Deadline { began: clock::monotonic(), timeout: request.timeout };
+pub fn fetch(request: &FetchRequest<'_>) -> Result<Answer, FetchError> {
+    fetch_until(request, Deadline::after(request.timeout))
+}
+
+/// Fetches once, as one part of something that has a deadline already.
+pub(super) fn fetch_until(request: &FetchRequest<'_>, deadline: Deadline) -> Result<Answer, FetchError> {
     let tls = tls_config(request.authorities_pem)?;
+    let request =
+        &FetchRequest { if_none_match: request.if_none_match.filter(|tag| answer::is_entity_tag(tag)), ..*request };
     let mut uri = usable(request)?;
     for _ in 0..=REDIRECTS_MAX {
-        let mut response = ask(&uri, request, &tls, &deadline)?;
+        let mut response = ask(&uri, request, &tls, deadline)?;
         let status = response.status();
         if status == StatusCode::OK {
-            return read(&mut response).map_err(|error| in_words_of(error, &uri, request));
+            return read(&mut response).map(Answer::Fetched).map_err(|error| in_words_of(error, &uri, deadline));
+        }
+        if status == StatusCode::NOT_MODIFIED && request.if_none_match.is_some() {
+            let headers = response.headers();
+            return Ok(Answer::NotModified { max_age: answer::freshness(headers), date: answer::date(headers) });
         }
         if !is_redirect(status) {
             return Err(FetchError::Status(status.as_u16()));
@@ -81,11 +135,11 @@ fn ask(
     uri: &Uri,
     request: &FetchRequest<'_>,
     tls: &TlsConfig,
-    deadline: &Deadline,
+    deadline: Deadline,
 ) -> Result<Response<Body>, FetchError> {
     let left = deadline.left();
     if left.is_zero() {
-        return Err(FetchError::TimedOut { waiting: Waiting::Answer, timeout: request.timeout });
+        return Err(FetchError::TimedOut { waiting: Waiting::Answer, timeout: deadline.timeout });
     }
     let config = Agent::config_builder()
         .https_only(!request.insecure_http)
@@ -97,22 +151,41 @@ fn ask(
         .timeout_connect(Some(left / 2))
         .max_response_header_size(HEAD_BYTES_MAX)
         .max_idle_connections(0)
-        .proxy(None)
+        .proxy(proxy_to(uri, request.proxies)?)
         .user_agent(USER_AGENT)
-        .accept("application/jwk-set+json, application/json")
+        .accept(request.wanted.accept())
         .tls_config(tls.clone())
         .build();
-    let agent = Agent::with_parts(config, DefaultConnector::default(), GuardedResolver::default());
-    agent.get(uri).call().map_err(|error| in_words_of(Failure::Library(error), uri, request))
+    let agent = Agent::with_parts(config, connecting::connector(deadline), GuardedResolver::default());
+    let mut get = agent.get(uri);
+    if let Some(tag) = request.if_none_match {
+        get = get.header(IF_NONE_MATCH, tag);
+    }
+    get.call().map_err(|error| in_words_of(Failure::Library(error), uri, deadline))
+}
+
+/// The proxy for a URL. What the resolver refuses of names cannot be refused where the proxy resolves them; an address
+/// that is written out can.
+fn proxy_to(uri: &Uri, proxies: &Proxies) -> Result<Option<Proxy>, FetchError> {
+    let proxy = proxies.on_the_way_to(uri).map_err(FetchError::ProxyUnusable)?;
+    let address = uri.host().and_then(proxies::address_of).filter(|address| address::is_forbidden(*address));
+    match (proxy, address) {
+        (Some(_), Some(address)) => {
+            let peer = Peer::Server(server_of(uri).unwrap_or_default());
+            Err(FetchError::AddressForbidden { peer, address })
+        }
+        (proxy, _) => Ok(proxy.cloned()),
+    }
 }
 
 /// Reads an answer of status 200.
 fn read(response: &mut Response<Body>) -> Result<Fetched, Failure> {
     answer::check_type(response.headers()).map_err(Failure::Ours)?;
+    let etag = answer::entity_tag(response.headers());
     let max_age = answer::freshness(response.headers());
     let date = answer::date(response.headers());
     let body = response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_vec().map_err(Failure::Library)?;
-    Ok(Fetched { body, max_age, date })
+    Ok(Fetched { body, etag, max_age, date })
 }
 
 /// Why an exchange failed: by our rules, or in the library's words.
@@ -121,10 +194,10 @@ enum Failure {
     Library(ureq::Error),
 }
 
-fn in_words_of(failure: Failure, uri: &Uri, request: &FetchRequest<'_>) -> FetchError {
+fn in_words_of(failure: Failure, uri: &Uri, deadline: Deadline) -> FetchError {
     match failure {
         Failure::Ours(error) => error,
-        Failure::Library(error) => from_library(error, uri, request.timeout),
+        Failure::Library(error) => from_library(error, uri, deadline.timeout),
     }
 }
 
@@ -145,8 +218,15 @@ fn usable(request: &FetchRequest<'_>) -> Result<Uri, FetchError> {
 fn server_of(uri: &Uri) -> Option<String> {
     let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
     let host = Some(authority.host()).filter(|host| !host.is_empty())?.to_ascii_lowercase();
-    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-    Some(format!("{host}:{}", uri.port_u16().unwrap_or(default)))
+    Some(format!("{host}:{}", port_of(uri)))
+}
+
+fn port_of(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(if is_https(uri) { 443 } else { 80 })
+}
+
+fn is_https(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("https")
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -175,13 +255,19 @@ fn tls_config(authorities_pem: Option<&[u8]>) -> Result<TlsConfig, FetchError> {
     Ok(TlsConfig::builder().root_certs(roots).build())
 }
 
-/// The one deadline of all exchanges of a fetch.
-struct Deadline {
-    began: std::time::Instant,
+/// The one deadline of all exchanges of a fetch, or of several fetches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    began: Instant,
     timeout: Duration,
 }
 
 impl Deadline {
+    /// From now on.
+    pub(super) fn after(timeout: Duration) -> Self {
+        Self { began: clock::monotonic(), timeout }
+    }
+
     fn left(&self) -> Duration {
         self.timeout.saturating_sub(clock::monotonic().saturating_duration_since(self.began))
     }
@@ -193,4 +279,10 @@ fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod loopback;
+
+#[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod proxy_tests;

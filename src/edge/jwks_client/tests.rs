@@ -1,56 +1,24 @@
 //! Fetches from real servers on loopback: whole, slow, huge, redirecting, of the wrong kind, broken off, absent.
-use super::{BODY_BYTES_MAX, FetchError, FetchRequest, Fetched, USER_AGENT, Waiting, fetch};
-use base64::Engine as _;
-use pingora_core::tls::{CertificateDer, PrivateKeyDer, ServerConfig, TlsAcceptor, install_default_crypto_provider};
-use std::io::{Read, Write};
+use super::loopback::{AUTHORITY, PATIENCE, SHORT, answer_in_tls, go_on, localhost, request, server, whole};
+use super::{Answer, BODY_BYTES_MAX, FetchError, FetchRequest, Fetched, USER_AGENT, Waiting, Wanted, fetch};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, UNIX_EPOCH};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-/// Long enough for a loaded machine; no test waits for it.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// What a test does wait for: half of it has to do for connecting on a loaded machine.
-const SHORT: Duration = Duration::from_secs(1);
-const AUTHORITY: &[u8] = include_bytes!("testdata/authority.pem");
-
-fn request(url: &str) -> FetchRequest<'_> {
-    FetchRequest { url, timeout: PATIENCE, authorities_pem: None, insecure_http: true }
-}
-
-/// Reads the head of a request.
-fn head(stream: &mut impl Read) -> String {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// A server that treats one connection after the other as told, then is gone. Gives the requests' heads.
-fn server<Treat>(treatments: Vec<Treat>) -> (u16, JoinHandle<Vec<String>>)
-where
-    Treat: FnOnce(&mut TcpStream) + Send + 'static,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let thread = std::thread::spawn(move || {
-        let treat_next = |treat: Treat| {
-            let (mut stream, _) = listener.accept().unwrap();
-            let head = head(&mut stream);
-            treat(&mut stream);
-            head
-        };
-        treatments.into_iter().map(treat_next).collect()
-    });
-    (port, thread)
-}
 
 /// What a server of these answers gives, and the heads of the requests that it saw.
 fn fetched(path: &str, answers: &[&str]) -> (Result<Fetched, FetchError>, Vec<String>) {
+    let (outcome, heads) = asked(answers, |port, request| {
+        fetch(&FetchRequest { url: &format!("http://127.0.0.1:{port}{path}"), ..request })
+    });
+    (outcome.map(whole), heads)
+}
+
+/// How asking a server of these answers ends, and the heads of the requests that it saw.
+fn asked(
+    answers: &[&str],
+    ask: impl FnOnce(u16, FetchRequest<'static>) -> Result<Answer, FetchError>,
+) -> (Result<Answer, FetchError>, Vec<String>) {
     let treatments = answers
         .iter()
         .map(|answer| {
@@ -60,7 +28,7 @@ fn fetched(path: &str, answers: &[&str]) -> (Result<Fetched, FetchError>, Vec<St
         })
         .collect();
     let (port, server) = server(treatments);
-    let outcome = fetch(&request(&format!("http://127.0.0.1:{port}{path}")));
+    let outcome = ask(port, request(""));
     (outcome, server.join().unwrap())
 }
 
@@ -74,10 +42,11 @@ fn refused(answers: &[&str], expected: &FetchError) {
 #[test]
 fn a_key_set_is_fetched_with_its_freshness_and_the_servers_time() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/jwk-set+json\r\nCache-Control: max-age=300\r\n\
-                  Date: Thu, 01 Jan 1970 00:16:40 GMT\r\nSet-Cookie: a=b\r\nContent-Length: 11\r\n\r\n{\"keys\":[]}";
+                  ETag: W/\"7\"\r\nDate: Thu, 01 Jan 1970 00:16:40 GMT\r\nSet-Cookie: a=b\r\nContent-Length: 11\r\n\r\n{\"keys\":[]}";
     let (outcome, heads) = fetched("/keys?version=2", &[answer]);
     let expected = Fetched {
         body: b"{\"keys\":[]}".to_vec(),
+        etag: Some("W/\"7\"".into()),
         max_age: Some(Duration::from_secs(300)),
         date: Some(UNIX_EPOCH + Duration::from_secs(1_000)),
     };
@@ -85,7 +54,63 @@ fn a_key_set_is_fetched_with_its_freshness_and_the_servers_time() {
     let head = heads[0].to_ascii_lowercase();
     assert!(head.starts_with("get /keys?version=2 http/1.1\r\n"), "{head}");
     assert!(head.contains(&format!("user-agent: {USER_AGENT}\r\n")), "{head}");
-    assert!(!head.contains("cookie") && !head.contains("accept-encoding"), "{head}");
+    assert!(head.contains("accept: application/jwk-set+json, application/json\r\n"), "{head}");
+    for absent in ["cookie", "accept-encoding", "if-none-match"] {
+        assert!(!head.contains(absent), "{head}");
+    }
+}
+
+#[test]
+fn metadata_is_asked_for_as_json() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    let (outcome, heads) = asked(&[answer], |port, request| {
+        let url = format!("http://127.0.0.1:{port}/.well-known/openid-configuration");
+        fetch(&FetchRequest { url: &url, wanted: Wanted::Metadata, ..request })
+    });
+    assert_eq!(whole(outcome.unwrap()).body, b"{}");
+    assert!(heads[0].to_ascii_lowercase().contains("\r\naccept: application/json\r\n"), "{}", heads[0]);
+}
+
+#[test]
+fn what_has_not_changed_is_said_to_those_who_asked_and_an_error_to_all_others() {
+    let unchanged = "HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=60\r\nDate: Thu, 01 Jan 1970 00:16:40 GMT\r\n\
+                     ETag: \"7\"\r\n\r\n";
+    let moved = "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
+    let not_modified = || {
+        let date = Some(UNIX_EPOCH + Duration::from_secs(1_000));
+        Ok(Answer::NotModified { max_age: Some(Duration::from_secs(60)), date })
+    };
+    let too_long = format!("\"{}\"", "x".repeat(300));
+    let rows = [
+        (Some("\"7\""), vec![unchanged], not_modified()),
+        (Some("W/\"7\""), vec![unchanged], not_modified()),
+        // Each hop is asked.
+        (Some("\"7\""), vec![moved, unchanged], not_modified()),
+        (None, vec![unchanged], Err(FetchError::Status(304))),
+        (None, vec![moved, unchanged], Err(FetchError::Status(304))),
+        // What is no tag is not sent.
+        (Some("7"), vec![unchanged], Err(FetchError::Status(304))),
+        (Some("\"7\"\r\nEvil: header"), vec![unchanged], Err(FetchError::Status(304))),
+        (Some(&too_long), vec![unchanged], Err(FetchError::Status(304))),
+    ];
+    for (if_none_match, answers, expected) in rows {
+        let (outcome, heads) = asked(&answers, |port, request| {
+            fetch(&FetchRequest { url: &format!("http://127.0.0.1:{port}/keys"), if_none_match, ..request })
+        });
+        let sent = expected.is_ok();
+        assert_eq!(outcome, expected, "{if_none_match:?}");
+        for head in heads {
+            let field = format!("\r\nif-none-match: {}\r\n", if_none_match.unwrap_or_default().to_ascii_lowercase());
+            let head = head.to_ascii_lowercase();
+            assert_eq!((head.contains(&field), head.contains("if-none-match")), (sent, sent), "{head}");
+        }
+    }
+    let changed = "HTTP/1.1 200 OK\r\nETag: \"8\"\r\nContent-Length: 2\r\n\r\n{}";
+    let (outcome, _) = asked(&[changed], |port, request| {
+        let url = format!("http://127.0.0.1:{port}/keys");
+        fetch(&FetchRequest { url: &url, if_none_match: Some("\"7\""), ..request })
+    });
+    assert_eq!(whole(outcome.unwrap()).etag.as_deref(), Some("\"8\""));
 }
 
 #[test]
@@ -248,33 +273,12 @@ fn an_unusable_url_or_ca_file_is_refused_before_anything_is_asked() {
     }
 }
 
-/// The content of a PEM file with one item.
-fn der(pem: &str) -> Vec<u8> {
-    let lines: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
-    base64::engine::general_purpose::STANDARD.decode(lines).unwrap()
-}
-
 /// A TLS server for `localhost` that answers one connection, if that comes to an answer.
 fn tls_server() -> (u16, JoinHandle<()>) {
-    install_default_crypto_provider();
-    let certificate = CertificateDer::from(der(include_str!("testdata/server.pem")));
-    let key = PrivateKeyDer::try_from(der(include_str!("testdata/server.key"))).unwrap();
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let thread = std::thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_nonblocking(true).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-            let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return };
-            let mut head = [0; 2_048];
-            if stream.read(&mut head).await.is_ok_and(|bytes| bytes > 0) {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
-                stream.shutdown().await.unwrap();
-            }
-        });
+        go_on(&listener.accept().unwrap().0, |stream| answer_in_tls(stream, localhost()));
     });
     (port, thread)
 }
@@ -294,7 +298,7 @@ fn a_certificate_counts_when_the_ca_file_vouches_for_this_host() {
         let outcome = fetch(&FetchRequest { authorities_pem, insecure_http: false, ..request(&url) });
         server.join().unwrap();
         match expected {
-            Ok(body) => assert_eq!(outcome.unwrap().body, body.as_bytes()),
+            Ok(body) => assert_eq!(whole(outcome.unwrap()).body, body.as_bytes()),
             Err(cause) => {
                 let error = outcome.unwrap_err();
                 assert!(matches!(error, FetchError::Tls { .. }), "{error:?}");
@@ -316,25 +320,4 @@ fn a_server_without_tls_is_told_apart() {
     let error = fetch(&FetchRequest { authorities_pem: Some(AUTHORITY), ..request(&url) }).unwrap_err();
     server.join().unwrap();
     assert!(matches!(error, FetchError::Tls { .. }) && !error.to_string().contains("SECRET-BODY"), "{error:?}");
-}
-
-/// The environment of a process is not changed under its threads: this test runs itself again with one that names a proxy.
-#[test]
-fn proxies_of_the_environment_are_not_used() {
-    if std::env::var_os("PORTCULLIS_TEST_PROXIES").is_some() {
-        let (outcome, _) = fetched("/", &["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"]);
-        assert_eq!(outcome.unwrap().body, b"{}");
-        return;
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "edge::jwks_client::tests::proxies_of_the_environment_are_not_used"]);
-    for variable in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
-        command.env(variable, "http://127.0.0.1:1");
-    }
-    for variable in ["no_proxy", "NO_PROXY"] {
-        command.env_remove(variable);
-    }
-    let output = command.env("PORTCULLIS_TEST_PROXIES", "1").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use crate::edge::metrics::Metrics;
+use crate::gate::keys::KeySet;
 
 /// The label of a request that no route or issuer is known for.
 pub const UNMATCHED: &str = "-";
@@ -148,10 +149,8 @@ impl RequestCounters {
 /// The numbers of one issuer's key set, wherever it comes from.
 #[derive(Debug, Clone)]
 pub struct IssuerMetrics {
-    /// Usable keys in the current set.
-    pub keys: IntGauge,
-    /// Keys of the current set that cannot be used.
-    pub skipped_keys: IntGauge,
+    keys: IntGauge,
+    skipped_keys: IntGauge,
 }
 
 impl IssuerMetrics {
@@ -162,6 +161,18 @@ impl IssuerMetrics {
             keys: metrics.instruments.jwks_keys.with_label_values(&[issuer]),
             skipped_keys: metrics.instruments.jwks_skipped_keys.with_label_values(&[issuer]),
         }
+    }
+
+    /// This is the current set.
+    pub fn holds(&self, set: &KeySet) {
+        self.keys.set(i64::try_from(set.keys().len()).unwrap_or(i64::MAX));
+        self.skipped_keys.set(i64::try_from(set.skipped().len()).unwrap_or(i64::MAX));
+    }
+
+    /// There is no set any more.
+    pub fn holds_none(&self) {
+        self.keys.set(0);
+        self.skipped_keys.set(0);
     }
 }
 
@@ -198,14 +209,21 @@ impl FetchMetrics {
         self.key_wait.observe(duration.as_secs_f64());
     }
 
-    /// A fetch ended at `now` with a set that was taken; `issuer_clock` is the `Date` of the answer.
-    pub fn fetched(&self, duration: Duration, now: SystemTime, issuer_clock: Option<SystemTime>) {
+    /// A fetch ended at `now` with a set that was taken.
+    pub fn fetched(&self, duration: Duration, now: SystemTime) {
         self.successes.inc();
         self.success_duration.observe(duration.as_secs_f64());
         self.last_success.set(seconds_between(UNIX_EPOCH, now));
-        if let Some(issuer_clock) = issuer_clock {
-            self.clock_offset.set(seconds_between(now, issuer_clock));
-        }
+    }
+
+    /// The issuer's clock is this many seconds ahead of ours.
+    pub fn clock_differs(&self, seconds: f64) {
+        self.clock_offset.set(seconds);
+    }
+
+    /// The set in force was fetched at this time, by an earlier process.
+    pub fn restored(&self, time: SystemTime) {
+        self.last_success.set(seconds_between(UNIX_EPOCH, time));
     }
 
     /// A fetch ended without a set that could be taken.

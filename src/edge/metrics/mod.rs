@@ -214,6 +214,7 @@ mod tests {
         DEFINITIONS, FetchMetrics, IssuerMetrics, Kind, Metrics, RouteMetrics, UNMATCHED, UpstreamMetrics, names,
         reference,
     };
+    use crate::gate::{algorithm::Algorithm, keys::KeySet};
     use crate::state::claims_cache::CacheUse;
     use std::collections::BTreeSet;
     use std::time::{Duration, UNIX_EPOCH};
@@ -384,9 +385,11 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(1_000);
         fetches.failed(Duration::from_secs(5));
         fetches.waited(Duration::from_millis(20));
-        fetches.fetched(Duration::from_millis(40), now, Some(now - Duration::from_secs(3)));
-        fetches.fetched(Duration::from_millis(40), now, None);
-        IssuerMetrics::resolve(&metrics, "main").keys.set(2);
+        fetches.fetched(Duration::from_millis(40), now);
+        fetches.fetched(Duration::from_millis(40), now);
+        fetches.clock_differs(-3.0);
+        let secret = KeySet::from_secret(&[7; 32], [Algorithm::HS256].into_iter().collect()).unwrap();
+        IssuerMetrics::resolve(&metrics, "main").holds(&secret);
         check(
             &metrics,
             &[
@@ -396,7 +399,7 @@ mod tests {
                 r#"portcullis_jwks_last_success_timestamp_seconds{issuer="main"} 1000"#,
                 r#"portcullis_clock_offset_seconds{issuer="main"} -3"#,
                 r#"portcullis_key_wait_seconds_count{issuer="main"} 1"#,
-                r#"portcullis_jwks_keys{issuer="main"} 2"#,
+                r#"portcullis_jwks_keys{issuer="main"} 1"#,
             ],
         );
     }

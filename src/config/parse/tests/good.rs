@@ -2,7 +2,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::settings::{AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, UpstreamAddress};
+use crate::config::settings::{
+    AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, StateDirectory, UpstreamAddress,
+};
 use crate::gate::algorithm::{Algorithm, Algorithms};
 use crate::gate::extraction::HeaderValueSource;
 use crate::gate::firewall::Ownership;
@@ -27,7 +29,7 @@ fn what_is_not_written_has_the_documented_default() {
     assert_eq!(startup.admin.address, Some(Address::Tcp("127.0.0.1:9400".parse().unwrap())));
     assert!(startup.admin.read_token.is_none() && startup.admin.allowed_hosts.is_empty());
     assert_eq!((startup.server.threads, startup.server.grace_period), (None, Duration::from_secs(30)));
-    assert_eq!(startup.server.state_directory, None);
+    assert_eq!(startup.server.state_directory, StateDirectory::Usual);
     assert_eq!((startup.log.access, &startup.log.output), (AccessFormat::Json, &LogOutput::Stdout));
     assert_eq!(startup.log.level, log::LevelFilter::Info);
     assert_eq!((startup.claims_cache.entries, startup.claims_cache.bytes), (50_000, 64 << 20));

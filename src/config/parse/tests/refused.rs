@@ -43,6 +43,9 @@ const ADMIN: &[&[Change]] = &[
     &[("routes:\n", "admin: {read_token_file: absent}\nroutes:\n")],
     &[("routes:\n", "admin: {read_token_file: binary}\nroutes:\n")],
     &[("routes:\n", "admin: {read_token_file: \"credential:x\"}\nroutes:\n")],
+    &[("routes:\n", "admin: {write_token_file: short.key}\nroutes:\n")],
+    &[("routes:\n", "admin: {read_token_file: read.token, write_token_file: read.token}\nroutes:\n")],
+    &[("routes:\n", "admin: {address: 0.0.0.0:9400, write_token_file: read.token}\nroutes:\n")],
     &[("routes:\n", "admin: {allowed_hosts: [\"a b\", \"${HIDDEN}@\"]}\nroutes:\n")],
     &[("routes:\n", "admin: {address: web:80}\nroutes:\n")],
 ];

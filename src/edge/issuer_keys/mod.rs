@@ -1,0 +1,151 @@
+//! How keys come to their slots: fetched from servers, read from files that are watched, kept on disk between two starts.
+//!
+//! Every issuer has a task of its own, so that one whose server hangs delays no other. Nothing here runs in a request's own
+//! task; a request can only wait, once and bounded, for an attempt that the issuer's task makes.
+mod attempt;
+mod file_watch;
+mod refresher;
+mod store;
+mod waiters;
+
+use std::sync::Arc;
+
+use crate::{
+    config::settings::{IssuerKeys, KeyFile, KeySource, RemoteKeys},
+    edge::{
+        clock,
+        issuer_keys::{refresher::RemoteIssuer, store::Binding},
+        metrics::{FetchMetrics, IssuerMetrics, Metrics},
+    },
+    gate::{
+        algorithm::Algorithms,
+        decide::Ruleset,
+        issuer::IssuerId,
+        keys::{Key, KeySet},
+    },
+    state::{key_slot::KeySlot, refresh::RefreshRules},
+};
+
+pub use refresher::{AllTried, KeyRefresher};
+pub use store::KeyStore;
+pub use waiters::{KeyWaiters, Refreshed};
+
+/// An issuer whose keys are in a file that is watched.
+#[derive(Debug)]
+struct FileIssuer {
+    id: IssuerId,
+    name: Box<str>,
+    file: KeyFile,
+    algorithms: Algorithms,
+    slot: Arc<KeySlot>,
+    metrics: IssuerMetrics,
+}
+
+/// The key slots of a configuration, with what has to be done to keep them filled.
+#[derive(Debug)]
+pub struct KeySources {
+    /// A slot for each issuer, positioned as in the rule set.
+    pub slots: Vec<Arc<KeySlot>>,
+    remotes: Vec<RemoteIssuer>,
+    files: Vec<FileIssuer>,
+}
+
+impl KeySources {
+    /// Slots for these issuers. Those whose keys were read with the configuration are filled.
+    pub fn new(ruleset: &Ruleset, sources: &[IssuerKeys], metrics: &Metrics) -> Self {
+        let mut all = Self { slots: Vec::with_capacity(sources.len()), remotes: Vec::new(), files: Vec::new() };
+        for ((id, issuer), keys) in (0..).map(IssuerId).zip(&ruleset.issuers).zip(sources) {
+            let counters = IssuerMetrics::resolve(metrics, &issuer.name);
+            let slot = match &keys.source {
+                KeySource::Fixed(set) => {
+                    counters.holds(set);
+                    Arc::new(KeySlot::fixed(Arc::clone(set)))
+                }
+                // No key, no token: what was not read cannot let anybody in.
+                KeySource::Unread => Arc::new(KeySlot::fixed(Arc::new(KeySet::default()))),
+                KeySource::File(file) => {
+                    counters.holds(&file.set);
+                    let slot = KeySlot::file(Arc::clone(&file.set), clock::monotonic(), clock::unix_time());
+                    let slot = Arc::new(slot);
+                    all.files.push(FileIssuer {
+                        id,
+                        name: issuer.name.clone(),
+                        file: file.clone(),
+                        algorithms: issuer.algorithms,
+                        slot: Arc::clone(&slot),
+                        metrics: counters,
+                    });
+                    slot
+                }
+                KeySource::Remote(remote) => {
+                    let slot = Arc::new(KeySlot::remote(rules(remote), clock::monotonic()));
+                    let source = remote.location.clone();
+                    all.remotes.push(RemoteIssuer {
+                        id,
+                        binding: Binding { name: issuer.name.clone(), issuer: issuer.identifier.clone(), source },
+                        keys: remote.clone(),
+                        algorithms: issuer.algorithms,
+                        leeway: issuer.leeway,
+                        slot: Arc::clone(&slot),
+                        metrics: (FetchMetrics::resolve(metrics, &issuer.name), counters),
+                    });
+                    slot
+                }
+            };
+            all.slots.push(slot);
+        }
+        all
+    }
+
+    /// Whether keys of any issuer are fetched.
+    pub fn have_remote(&self) -> bool {
+        !self.remotes.is_empty()
+    }
+
+    /// Fills the slots of remote issuers with what an earlier process kept, as far as that may still serve.
+    pub fn restore(&self, store: &KeyStore) {
+        for issuer in &self.remotes {
+            refresher::restore(issuer, store);
+        }
+    }
+}
+
+fn rules(remote: &RemoteKeys) -> RefreshRules {
+    RefreshRules { refresh: remote.refresh, cooldown: remote.cooldown, max_stale: remote.max_stale }
+}
+
+/// One line for each change of an issuer's set and one for each key that cannot be used; none when nothing changed.
+fn tell_change(issuer: &str, before: Option<&KeySet>, now: &KeySet) {
+    // In whatever order they come: some servers shuffle them.
+    let has = |set: &KeySet, wanted: &Key| {
+        set.keys().iter().any(|key| {
+            (key.thumbprint(), key.kid(), key.algorithms()) == (wanted.thumbprint(), wanted.kid(), wanted.algorithms())
+        })
+    };
+    let is_same = before.is_some_and(|before| {
+        before.skipped().len() == now.skipped().len()
+            && now.skipped().iter().all(|skipped| before.skipped().contains(skipped))
+            && before.keys().len() == now.keys().len()
+            && now.keys().iter().all(|key| has(before, key))
+    });
+    if is_same {
+        return;
+    }
+    let names: Vec<String> = now.keys().iter().map(|key| named(key.kid())).collect();
+    let withdrawn: Vec<String> = before.map_or_else(Vec::new, |before| {
+        before.keys().iter().filter(|old| !now.holds(old.thumbprint())).map(|old| named(old.kid())).collect()
+    });
+    let gone = if withdrawn.is_empty() { String::new() } else { format!("; withdrawn: {}", withdrawn.join(", ")) };
+    log::info!(
+        "issuer {issuer}: usable keys: {}{gone}",
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    );
+    for skipped in now.skipped() {
+        log::warn!("issuer {issuer}: key {} is not used: {}", named(skipped.kid.as_deref()), skipped.reason);
+    }
+}
+
+/// A key as people may call it; a `kid` is a text from outside.
+fn named(kid: Option<&str>) -> String {
+    kid.map_or_else(|| "without kid".to_owned(), crate::gate::rejection::quoted)
+}

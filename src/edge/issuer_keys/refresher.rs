@@ -1,0 +1,345 @@
+//! Keeps the keys of remote issuers fresh: one task an issuer, so that one that hangs delays no other.
+//!
+//! When to fetch is decided by `state::refresh`; this file waits, fetches and tells. It never fetches in a request's own
+//! task.
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use pingora_core::{server::ShutdownWatch, services::background::BackgroundService};
+use tokio::sync::watch;
+
+use crate::{
+    config::settings::RemoteKeys,
+    edge::{
+        clock,
+        issuer_keys::{
+            FileIssuer, KeySources, KeyStore,
+            attempt::{Fetcher, Obtained},
+            file_watch,
+            store::{Binding, StoredKeys},
+            tell_change,
+            waiters::{Door, KeyWaiters},
+        },
+        jwks_client::Proxies,
+        metrics::{FetchMetrics, IssuerMetrics},
+    },
+    gate::{algorithm::Algorithms, issuer::IssuerId, keys::KeySet, time::UnixTime},
+    state::{
+        key_slot::{KeySlot, RestoredKeys},
+        refresh::Occasion,
+    },
+};
+
+/// `Date` counts whole seconds, and an answer takes its time.
+const CLOCK_RESOLUTION: Duration = Duration::from_secs(2);
+
+/// One issuer whose keys are fetched.
+#[derive(Debug)]
+pub(super) struct RemoteIssuer {
+    /// Its place in the configuration.
+    pub(super) id: IssuerId,
+    /// Its name, its identifier and the source of its keys.
+    pub(super) binding: Binding,
+    /// How its keys are fetched.
+    pub(super) keys: RemoteKeys,
+    /// Which algorithms its keys may verify.
+    pub(super) algorithms: Algorithms,
+    /// How far its clock may differ from ours.
+    pub(super) leeway: Duration,
+    /// Where they go.
+    pub(super) slot: Arc<KeySlot>,
+    /// What is counted.
+    pub(super) metrics: (FetchMetrics, IssuerMetrics),
+}
+
+/// Fills the slot of an issuer with what an earlier process kept, if that is young enough, and says so.
+pub(super) fn restore(issuer: &RemoteIssuer, store: &KeyStore) {
+    let name = &issuer.binding.name;
+    let path = store.path(&issuer.binding);
+    let stored = match store.load(&issuer.binding) {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return,
+        Err(fault) => return log::warn!("issuer {name}: the kept key set {} is not used: {fault}", path.display()),
+    };
+    let set = match KeySet::parse(stored.text.as_bytes(), issuer.algorithms) {
+        Ok(set) if !set.is_empty() => Arc::new(set),
+        Ok(_) | Err(_) => {
+            return log::warn!("issuer {name}: the kept key set {} has no usable key", path.display());
+        }
+    };
+    let now = clock::unix_time();
+    let date = clock::rfc3339(stored.fetched_at);
+    if stored.fetched_at > now {
+        log::warn!(
+            "issuer {name}: the kept key set says that it was fetched at {date}, which is not yet; it is used all the same, but one of the clocks was wrong"
+        );
+    }
+    let restored = RestoredKeys { keys: Arc::clone(&set), date: stored.fetched_at, age: now.since(stored.fetched_at) };
+    if issuer.slot.restored(restored, clock::monotonic()) {
+        issuer.metrics.0.restored(system_time(stored.fetched_at));
+        issuer.metrics.1.holds(&set);
+        log::info!("issuer {name}: serves with {} keys kept since {date} until they can be fetched", set.keys().len());
+    } else {
+        log::warn!("issuer {name}: the key set kept since {date} is older than max_stale and is not used");
+    }
+}
+
+fn system_time(time: UnixTime) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(time.milliseconds()).unwrap_or(0))
+}
+
+/// The refreshing of all issuers, as a service of the process.
+#[derive(Debug)]
+pub struct KeyRefresher {
+    remotes: Vec<Arc<RemoteIssuer>>,
+    files: Vec<Arc<FileIssuer>>,
+    waiters: Arc<KeyWaiters>,
+    proxies: Arc<Proxies>,
+    store: Option<KeyStore>,
+    /// How many remote issuers were tried once.
+    tried: Arc<watch::Sender<usize>>,
+}
+
+impl KeyRefresher {
+    /// A service for these issuers, which keeps what it fetches in `store`.
+    pub fn new(sources: KeySources, waiters: Arc<KeyWaiters>, proxies: Proxies, store: Option<KeyStore>) -> Self {
+        Self {
+            remotes: sources.remotes.into_iter().map(Arc::new).collect(),
+            files: sources.files.into_iter().map(Arc::new).collect(),
+            waiters,
+            proxies: Arc::new(proxies),
+            store,
+            tried: Arc::new(watch::Sender::new(0)),
+        }
+    }
+
+    /// Becomes true once every remote issuer was tried once.
+    pub fn all_tried(&self) -> AllTried {
+        AllTried { tried: self.tried.subscribe(), issuers: self.remotes.len() }
+    }
+}
+
+/// Whether every remote issuer was tried once.
+#[derive(Clone, Debug)]
+pub struct AllTried {
+    tried: watch::Receiver<usize>,
+    issuers: usize,
+}
+
+impl AllTried {
+    /// Whether it is so now.
+    pub fn is_so(&self) -> bool {
+        *self.tried.borrow() >= self.issuers
+    }
+
+    /// Waits until it is so.
+    pub async fn wait(&mut self) {
+        let issuers = self.issuers;
+        // An error means that nobody will try any more: there is nothing left to wait for.
+        let _ = self.tried.wait_for(|tried| *tried >= issuers).await;
+    }
+}
+
+#[async_trait]
+impl BackgroundService for KeyRefresher {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        for issuer in &self.remotes {
+            let Some(door) = self.waiters.door(issuer.id) else { continue };
+            let task = RefreshTask {
+                fetcher: Some(new_fetcher(issuer, &self.proxies)),
+                proxies: Arc::clone(&self.proxies),
+                issuer: Arc::clone(issuer),
+                door: Arc::clone(door),
+                store: self.store.clone(),
+                clock_is_off: false,
+            };
+            tokio::spawn(task.run(Arc::clone(&self.tried)));
+        }
+        for issuer in &self.files {
+            let Some(door) = self.waiters.door(issuer.id) else { continue };
+            tokio::spawn(file_watch::watch(Arc::clone(issuer), Arc::clone(door)));
+        }
+        // The tasks end with the runtime.
+        let _ = shutdown.changed().await;
+    }
+}
+
+fn new_fetcher(issuer: &RemoteIssuer, proxies: &Arc<Proxies>) -> Fetcher {
+    Fetcher::new(&issuer.binding.issuer, &issuer.keys, issuer.algorithms, Arc::clone(proxies))
+}
+
+/// What keeps the keys of one issuer fresh.
+struct RefreshTask {
+    issuer: Arc<RemoteIssuer>,
+    door: Arc<Door>,
+    proxies: Arc<Proxies>,
+    store: Option<KeyStore>,
+    /// Away while it works.
+    fetcher: Option<Fetcher>,
+    /// Whether it was said that the clocks differ.
+    clock_is_off: bool,
+}
+
+impl RefreshTask {
+    async fn run(mut self, tried: Arc<watch::Sender<usize>>) {
+        let mut is_first = true;
+        loop {
+            let occasion = self.wait_until_due().await;
+            self.door.begin();
+            let began = clock::monotonic();
+            let outcome = self.attempt().await;
+            let outcome = self.settle(occasion, began, outcome).await;
+            self.door.end(outcome.as_ref().copied().map_err(String::as_str));
+            if is_first {
+                is_first = false;
+                tried.send_modify(|tried| *tried += 1);
+            }
+        }
+    }
+
+    /// Waits until an attempt is to be made, and gives up keys that become too old meanwhile.
+    async fn wait_until_due(&self) -> Occasion {
+        let slot = &self.issuer.slot;
+        loop {
+            self.expire();
+            let now = clock::monotonic();
+            let due = slot.due().unwrap_or(now);
+            if due <= now {
+                return Occasion::Scheduled;
+            }
+            if self.door.is_demanded() {
+                return Occasion::Demanded;
+            }
+            if self.door.is_provoked() {
+                return Occasion::Provoked;
+            }
+            let next = slot.stale_at().map_or(due, |stale_at| stale_at.min(due));
+            tokio::select! {
+                () = self.door.rung() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
+        }
+    }
+
+    fn expire(&self) {
+        if self.issuer.slot.expire(clock::monotonic()) {
+            self.issuer.metrics.1.holds_none();
+            log::error!(
+                "issuer {}: the last good keys are too old; its tokens are refused until keys can be fetched",
+                self.issuer.binding.name
+            );
+        }
+    }
+
+    /// Makes one attempt on a thread that may block; keys that become too old meanwhile are given up in time.
+    async fn attempt(&mut self) -> Result<Obtained, String> {
+        let mut fetcher = match self.fetcher.take() {
+            Some(fetcher) => fetcher,
+            None => new_fetcher(&self.issuer, &self.proxies),
+        };
+        let mut working = tokio::task::spawn_blocking(move || {
+            let outcome = fetcher.attempt();
+            (fetcher, outcome)
+        });
+        loop {
+            let stale_at = self.issuer.slot.stale_at();
+            tokio::select! {
+                joined = &mut working => {
+                    let Ok((fetcher, outcome)) = joined else { return Err("the attempt was interrupted".to_owned()) };
+                    self.fetcher = Some(fetcher);
+                    return outcome.map_err(|error| error.to_string());
+                }
+                () = until(stale_at) => self.expire(),
+            }
+        }
+    }
+
+    /// Puts the outcome of one attempt where it belongs.
+    async fn settle(
+        &mut self,
+        occasion: Occasion,
+        began: Instant,
+        outcome: Result<Obtained, String>,
+    ) -> Result<(), String> {
+        let now = clock::monotonic();
+        let issuer = &self.issuer;
+        let (fetch_metrics, key_metrics) = &issuer.metrics;
+        let obtained = match outcome {
+            Ok(obtained) => obtained,
+            Err(error) => {
+                fetch_metrics.failed(now.saturating_duration_since(began));
+                log::warn!("issuer {}: its keys could not be fetched: {error}", issuer.binding.name);
+                issuer.slot.failed(&error, occasion, now, jitter());
+                return Err(error);
+            }
+        };
+        fetch_metrics.fetched(now.saturating_duration_since(began), clock::now());
+        key_metrics.holds(&obtained.set);
+        tell_change(&issuer.binding.name, issuer.slot.keys().as_deref(), &obtained.set);
+        let date = clock::unix_time();
+        issuer.slot.located(&obtained.url);
+        issuer.slot.fetched(Arc::clone(&obtained.set), obtained.max_age, now, date, jitter());
+        if let Some(issuers) = obtained.date {
+            self.compare_clocks(issuers, now.saturating_duration_since(began));
+        }
+        self.keep(obtained.text.to_string(), date).await;
+        Ok(())
+    }
+
+    /// Notes how far the issuer's clock is ahead, and says once when tokens may be refused for it.
+    fn compare_clocks(&mut self, issuers: SystemTime, took: Duration) {
+        let ahead = seconds_ahead(issuers, clock::now());
+        self.issuer.metrics.0.clock_differs(ahead);
+        let name = &self.issuer.binding.name;
+        let is_off =
+            Duration::from_secs_f64(ahead.abs().min(1e9)) > (self.issuer.leeway / 2).max(CLOCK_RESOLUTION + took);
+        if is_off && !self.clock_is_off {
+            let leeway = self.issuer.leeway.as_secs();
+            log::warn!(
+                "issuer {name}: its clock is {ahead:.0} s ahead of this host's, and the leeway is {leeway} s: tokens may be \
+                 refused as expired or not yet valid; check the clock of this host (timedatectl)"
+            );
+        } else if !is_off && self.clock_is_off {
+            log::info!("issuer {name}: its clock and this host's agree again");
+        }
+        self.clock_is_off = is_off;
+    }
+
+    async fn keep(&self, text: String, fetched_at: UnixTime) {
+        let Some(store) = self.store.clone() else { return };
+        let binding = self.issuer.binding.clone();
+        let kept = tokio::task::spawn_blocking(move || {
+            store.save(&binding, &StoredKeys { text, fetched_at }).map_err(|error| (store.path(&binding), error))
+        });
+        if let Ok(Err((path, error))) = kept.await {
+            let name = &self.issuer.binding.name;
+            log::warn!("issuer {name}: its key set cannot be kept in {}: {error}", path.display());
+        }
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn seconds_ahead(theirs: SystemTime, ours: SystemTime) -> f64 {
+    match theirs.duration_since(ours) {
+        Ok(ahead) => ahead.as_secs_f64(),
+        Err(behind) => -behind.duration().as_secs_f64(),
+    }
+}
+
+/// Uniform in 0..1.
+fn jitter() -> f64 {
+    let mut bytes = [0; 4];
+    match aws_lc_rs::rand::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 0.5,
+    }
+}
