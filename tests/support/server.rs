@@ -76,12 +76,15 @@ fn accept_until_stopped(listener: &Listener, state: &State, handle: &Arc<dyn Fn(
         }
         let Ok(stream) = accepted else { continue };
         state.accepted.fetch_add(1, Ordering::SeqCst);
+        let ended = stream.try_clone().unwrap();
         state.open.lock().unwrap_or_else(PoisonError::into_inner).push(stream.try_clone().unwrap());
         let handle = handle.clone();
         thread::spawn(move || {
             if let Ok(wire) = Wire::new(stream) {
                 handle(wire);
             }
+            // Dropping it would not end the connection: there are other handles.
+            ended.shut();
         });
     }
 }
