@@ -221,6 +221,18 @@ impl Gateway {
         self.process.signal(signal);
     }
 
+    /// Its number among the processes.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// From now on it can open so many files and connections; what is open stays open.
+    pub(crate) fn limit_open_files(&self, limit: u32) {
+        let arguments = [format!("--pid={}", self.id()), format!("--nofile={limit}:")];
+        let finished = process::run("prlimit", Command::new("prlimit").args(arguments));
+        assert_eq!(finished.code(), Some(0), "{finished:?}");
+    }
+
     /// Asks it to stop and waits for the end.
     pub(crate) fn stop(mut self) -> Account {
         self.signal("TERM");
