@@ -18,6 +18,7 @@ mod diagnostics;
 mod documentation;
 mod framing;
 mod identity_provider;
+mod init;
 mod key_sets;
 mod lifecycle;
 mod outages;

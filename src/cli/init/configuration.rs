@@ -75,7 +75,8 @@ upstreams:
         let mut section = Lines::default();
         section.line(&format!("issuer: {}   # equals `iss`, byte for byte", scalar(self.issuer)));
         self.audiences(&mut section);
-        section.comment("What the published keys are for. When the provider changes to another algorithm, add it first.");
+        section
+            .comment("What the published keys are for. When the provider changes to another algorithm, add it first.");
         section.line(&format!("algorithms: [{}]", self.algorithms));
         section.line("keys:");
         match self.jwks_url {
@@ -95,7 +96,9 @@ upstreams:
             }
             None => {
                 section.comment("Where tokens hold roles is not known without one (--token-file). Usual places:");
-                section.comment("  Keycloak [realm_access, roles], Entra ID and Okta roles or groups, Cognito cognito:groups");
+                section.comment(
+                    "  Keycloak [realm_access, roles], Entra ID and Okta roles or groups, Cognito cognito:groups",
+                );
                 section.line("#roles: [realm_access, roles]");
             }
         }
@@ -110,7 +113,9 @@ upstreams:
                 section.line(&format!("audiences: [{}]", names.join(", ")));
             }
             Some(Audience::Client(client)) => {
-                section.comment("These access tokens have no `aud`; the client that they were given to is compared in its place.");
+                section.comment(
+                    "These access tokens have no `aud`; the client that they were given to is compared in its place.",
+                );
                 section.comment("ID tokens have no `client_id`, so they are refused (`claim_missing`).");
                 section.line("audience_claim: client_id");
                 section.line(&format!("audiences: [{}]", scalar(client)));
@@ -149,11 +154,14 @@ fn places(section: &mut Lines, sample: &Sample, roles: &[ClaimPath]) {
         }
         Place::Claim(name) => section.line(&format!("subject: {name}")),
         Place::Usual(_) => {}
-        Place::Nowhere => section.comment("The sample has no subject: such tokens are refused, see `subject` and `required_claims`."),
+        Place::Nowhere => {
+            section.comment("The sample has no subject: such tokens are refused, see `subject` and `required_claims`.")
+        }
     }
     match roles.split_first() {
         None => {
-            section.comment("No roles were found in the sample. If there are some: a claim, or a list for a nested one.");
+            section
+                .comment("No roles were found in the sample. If there are some: a claim, or a list for a nested one.");
             section.line("#roles: roles");
         }
         Some((first, others)) => {

@@ -89,7 +89,9 @@ fn audience(claims: &Object<'_>, issuer: &str) -> Audience {
         named.iter().filter(|audience| !is_of_the_provider(audience)).map(|audience| (*audience).to_owned()).collect();
     match (others.is_empty(), named.is_empty(), text(claims, "client_id")) {
         (false, ..) => Audience::Named(others),
-        (true, true, Some(client)) if text(claims, "token_use") == Some("access") => Audience::Client(client.to_owned()),
+        (true, true, Some(client)) if text(claims, "token_use") == Some("access") => {
+            Audience::Client(client.to_owned())
+        }
         (true, true, _) => Audience::Unknown(
             "the sample has no `aud`: have the provider write one for your service (in Keycloak an audience mapper)",
         ),

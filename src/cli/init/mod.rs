@@ -88,8 +88,7 @@ pub fn run(
         authorities_pem: authorities.as_ref().map(|(pem, _)| pem.as_slice()),
         insecure_http: arguments.insecure_http,
     })?;
-    let sample =
-        token.map(|text| sample::read(&text, &provider.issuer, &provider.keys, moment::now())).transpose()?;
+    let sample = token.map(|text| sample::read(&text, &provider.issuer, &provider.keys, moment::now())).transpose()?;
     let text = Known {
         issuer: &provider.issuer,
         jwks_url: (!provider.is_discoverable).then_some(provider.jwks_uri.as_str()),

@@ -153,6 +153,7 @@ fn in_words(error: &DiscoveryError) -> CommandError {
 pub(super) fn authorities(path: &Path) -> Result<(Vec<u8>, String), CommandError> {
     let pem = crate::edge::files::read_file(path, 1024 * 1024).map_err(CommandError::failed)?;
     let whole = path.canonicalize().map_err(|error| CommandError::Failed(format!("{}: {error}", path.display())))?;
-    let text = whole.to_str().ok_or_else(|| CommandError::Failed(format!("{}: the path is not UTF-8", path.display())))?;
+    let text =
+        whole.to_str().ok_or_else(|| CommandError::Failed(format!("{}: the path is not UTF-8", path.display())))?;
     Ok((pem, text.to_owned()))
 }

@@ -127,7 +127,8 @@ fn check_issuer(found: Option<&str>, issuer: &str) -> Result<(), CommandError> {
     let without_slash = |text| str::strip_suffix(text, "/").unwrap_or(text);
     let hint = if without_slash(found) == without_slash(issuer) {
         "; the final slash counts"
-    } else if found.starts_with("https://sts.windows.net/") && issuer.starts_with("https://login.microsoftonline.com/") {
+    } else if found.starts_with("https://sts.windows.net/") && issuer.starts_with("https://login.microsoftonline.com/")
+    {
         "; it is a version 1 token of Microsoft Entra ID: set `requestedAccessTokenVersion` of your API to 2, or see \
          docs/providers.md"
     } else {
@@ -141,6 +142,9 @@ fn token_type(typ: Option<&str>) -> Result<TokenType, CommandError> {
     let is = |name: &str| TokenTypes::new([name], true).check(typ).is_ok();
     match typ {
         None => Ok(TokenType::Plain),
+        Some("") => Err(CommandError::Failed(
+            "the header of the sample has an empty `typ`, which no configuration can allow".to_owned(),
+        )),
         Some(_) if is("JWT") => Ok(TokenType::Plain),
         Some(_) if is("at+jwt") => Ok(TokenType::AccessToken),
         Some(_) if is("okta-internal-at+jwt") => Err(CommandError::Failed(
@@ -192,7 +196,9 @@ fn told(findings: &Findings, token_type: &TokenType) -> Vec<String> {
     }
     if let TokenType::Other(name) = token_type {
         let name = quoted(name);
-        told.push(format!("the header of the sample has `typ` {name}: is it an access token? Only that type is allowed now"));
+        told.push(format!(
+            "the header of the sample has `typ` {name}: is it an access token? Only that type is allowed now"
+        ));
     }
     if let Audience::Client(_) = findings.audience {
         told.push(
