@@ -120,7 +120,7 @@ pub enum Format {
 const EXAMPLES: &str = "\
 Examples:
   portcullis demo                              try it, without file or network
-  portcullis init --discovery https://auth.example.com/    a config to start from
+  portcullis init --discovery https://id.example.com/    a config to begin with
   portcullis validate -c portcullis.yaml       every error of a config
   portcullis run -c portcullis.yaml            the gateway
   portcullis healthcheck --admin 127.0.0.1:9400

@@ -56,7 +56,7 @@ identity:
     X-User-Scopes: {{from: scopes}}
     X-Client-ID: {{from: client}}
 
-routes:                            # no match is 404, and without a valid token nobody passes
+routes:                            # what matches none does not exist; without a valid token nobody passes
   - name: everything
     path_prefix: /
     #require: {{{require}}}
