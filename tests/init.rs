@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{
     fixture::signing_key,
     folder::Folder,
-    gateway::{self, Gateway},
+    gateway,
     jwks_server::{JwksServer, KeySetAnswer},
     keys::{SigningKey, encoded},
     minted,
@@ -63,15 +63,6 @@ impl Provider {
     }
 }
 
-/// A gateway of this configuration, with the addresses that a reader is told to edit.
-fn start(config: &str, upstream: &Upstream) -> Gateway {
-    let edited = [("127.0.0.1:8080", "{listen}"), ("127.0.0.1:9400", "{admin}"), ("127.0.0.1:3000", "{upstream}")]
-        .into_iter()
-        .fold(config.to_owned(), |text, (from, to)| text.replace(&format!(" {from}"), &format!(" \"{to}\"")))
-        .replace("[127.0.0.1:3000]", "[\"{upstream}\"]");
-    Gateway::builder(edited).set("upstream", upstream.address()).start()
-}
-
 /// Starts a gateway with what `init` makes of the token, sends it that token, and compares what the service is told.
 fn check(provider: &Provider, sample: &Token, key: &SigningKey, expected: &[(&str, Option<&str>)]) -> String {
     let token = sample.signed_by(key);
@@ -79,7 +70,7 @@ fn check(provider: &Provider, sample: &Token, key: &SigningKey, expected: &[(&st
     assert_eq!(made.code(), Some(0), "{}", made.stderr);
     assert!(made.stderr.contains("the signature of the sample is verified"), "{}", made.stderr);
     let upstream = Upstream::start();
-    let gateway = start(&made.stdout, &upstream);
+    let gateway = gateway::documented(&made.stdout, upstream.address()).start();
     let headers = [("Authorization", bearer(&token)), ("X-User-ID", "admin".to_owned())];
     let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
     let response = gateway.get("/", &headers);
@@ -148,8 +139,9 @@ fn metadata_is_found_by_the_issuer_and_by_its_own_url_and_the_gateway_finds_it_t
         assert_eq!(text.contains("jwks_url: "), !is_discoverable, "{place}: {text}");
         assert!(made.stderr.contains("every token is refused"), "{}", made.stderr);
         let upstream = Upstream::start();
-        let response =
-            start(text, &upstream).get("/", &[("Authorization", &bearer(&provider.token().signed_by(signing_key())))]);
+        let response = gateway::documented(text, upstream.address())
+            .start()
+            .get("/", &[("Authorization", &bearer(&provider.token().signed_by(signing_key())))]);
         assert_eq!((response.status, response.json()["reason"].as_str()), (401, Some("audience_mismatch")));
     }
 }

@@ -23,6 +23,7 @@ mod key_sets;
 mod lifecycle;
 mod outages;
 mod paths_and_hosts;
+mod providers;
 mod refusals;
 mod remote_keys;
 mod security_identity_headers;
