@@ -11,7 +11,7 @@ use crate::support::{
     keys::{SigningKey, encoded},
     minted,
     process::{self, Account},
-    token::{Token, bearer},
+    token::{Token, bearer, now},
     upstream::Upstream,
 };
 
@@ -69,6 +69,7 @@ fn check(provider: &Provider, sample: &Token, key: &SigningKey, expected: &[(&st
     let made = provider.init(&token, &[]);
     assert_eq!(made.code(), Some(0), "{}", made.stderr);
     assert!(made.stderr.contains("the signature of the sample is verified"), "{}", made.stderr);
+    assert!(made.stderr.contains("portcullis takes the sample"), "{}", made.stderr);
     let upstream = Upstream::start();
     let gateway = gateway::documented(&made.stdout, upstream.address()).start();
     let headers = [("Authorization", bearer(&token)), ("X-User-ID", "admin".to_owned())];
@@ -208,19 +209,30 @@ fn a_sample_with_something_odd_makes_a_configuration_and_a_warning() {
     let (key, gone) = (signing_key(), SigningKey::p256("gone"));
     let rows = [
         (provider.token().claim("exp", 1_600_000_000).claim("iat", 1_500_000_000).signed_by(key), "it has expired"),
+        (provider.token().claim("iat", now() + 3_600).signed_by(key), "token_not_yet_valid"),
+        (provider.token().without("sub").without("client_id").signed_by(key), "claim_missing: no sub"),
         (provider.token().claim("nonce", "n").signed_by(key), "ID token"),
         (provider.token().claim("token_use", "id").signed_by(key), "ID token"),
         (provider.token().signed_by(&gone), "NOT verified"),
         (provider.token().header("typ", "secevent+jwt").signed_by(key), "secevent+jwt"),
         (provider.token().without("aud").signed_by(key), "no `aud`"),
         (provider.token().claim("aud", "account").signed_by(key), "services of the provider itself"),
-        (provider.token().without("exp").signed_by(key), "never end"),
-        (provider.token().claim("padding", "x".repeat(9_000)).signed_by(key), "token_bytes"),
+        (provider.token().without("exp").signed_by(key), "claim_missing: no exp"),
+        (provider.token().claim("padding", "x".repeat(9_000)).signed_by(key), "limits.token_bytes"),
     ];
     for (sample, says) in rows {
         let made = provider.init(&format!("Bearer {sample}\n"), &[]);
         assert_eq!(made.code(), Some(0), "{says}: {}", made.stderr);
         assert!(made.stderr.contains(says), "{says}: {}", made.stderr);
+    }
+    // What the configuration puts right is nothing to be warned of; an expired sample is judged as of when it was good.
+    for odd in [
+        provider.token().claim("scope", json!(["a", "b"])),
+        provider.token().claim("exp", 1_600_000_000).claim("iat", 1_599_999_000).without("sub").claim("oid", "o"),
+    ] {
+        let made = provider.init(&odd.signed_by(key), &[]);
+        assert!(made.stderr.contains("portcullis takes the sample"), "{}", made.stderr);
+        assert!(!made.stderr.contains("warning"), "{}", made.stderr);
     }
     let fine = provider.init(&provider.token().signed_by(key), &[]);
     assert!(!fine.stderr.contains("warning"), "{}", fine.stderr);

@@ -3,6 +3,7 @@
 mod configuration;
 mod findings;
 mod provider;
+mod rehearsal;
 mod sample;
 
 use std::{
@@ -24,8 +25,12 @@ use crate::{
         },
         input, moment, new_file,
     },
-    config::load::{self, Secrets},
+    config::{
+        load::{self, Secrets},
+        settings::Config,
+    },
     edge::world::World,
+    gate::{rejection::Rejection, time::UnixTime},
 };
 
 const EXAMPLES: &str = "\
@@ -88,7 +93,9 @@ pub fn run(
         authorities_pem: authorities.as_ref().map(|(pem, _)| pem.as_slice()),
         insecure_http: arguments.insecure_http,
     })?;
-    let sample = token.map(|text| sample::read(&text, &provider.issuer, &provider.keys, moment::now())).transpose()?;
+    let now = moment::now();
+    let read = |text: &Zeroizing<String>| sample::read(text, &provider.issuer, &provider.keys, now);
+    let sample = token.as_ref().map(read).transpose()?;
     let text = Known {
         issuer: &provider.issuer,
         jwks_url: (!provider.is_discoverable).then_some(provider.jwks_uri.as_str()),
@@ -98,12 +105,16 @@ pub fn run(
         sample: sample.as_ref(),
     }
     .text();
-    check(&text)?;
+    let config = understood(&text)?;
     match &arguments.output {
         Some(path) => new_file::write(path, 0o644, text.as_bytes())?,
         None => output.write_all(text.as_bytes())?,
     }
-    for remark in all_remarks(&provider, sample.as_ref()) {
+    let mut all = all_remarks(&provider, sample.as_ref());
+    if let (Some(token), Some(sample)) = (&token, &sample) {
+        all.extend(rehearsed(token, sample, &config, &provider, now));
+    }
+    for remark in all {
         // Nobody who does not listen is worth a failure: the configuration is written.
         let _ = writeln!(remarks, "{remark}");
     }
@@ -119,15 +130,12 @@ fn token_text(path: &Path) -> Result<Zeroizing<String>, CommandError> {
 }
 
 /// What is written must be what the gateway takes.
-fn check(text: &str) -> Result<(), CommandError> {
+fn understood(text: &str) -> Result<Config, CommandError> {
     let loaded = load::load_text("portcullis.yaml", text.as_bytes(), Path::new("."), &World, Secrets::Read);
-    match loaded.config {
-        Some(_) => Ok(()),
-        None => {
-            let problems = loaded.problems.render();
-            Err(CommandError::Failed(format!("what came of it is no valid configuration:\n{problems}")))
-        }
-    }
+    loaded.config.ok_or_else(|| {
+        let problems = loaded.problems.render();
+        CommandError::Failed(format!("what came of it is no valid configuration:\n{problems}"))
+    })
 }
 
 /// What people should know, a line each.
@@ -143,7 +151,8 @@ fn all_remarks(provider: &Provider, sample: Option<&Sample>) -> Vec<String> {
         return remarks;
     };
     if let Some(algorithm) = sample.proven_by {
-        let expired = if sample.is_expired { "; it has expired, which does not matter here" } else { "" };
+        let is_expired = sample.expired_at.is_some();
+        let expired = if is_expired { "; it has expired, which does not matter here" } else { "" };
         remarks.push(format!("note: the signature of the sample is verified ({algorithm}){expired}"));
     }
     if let Audience::Unknown(why) = sample.findings.audience {
@@ -151,4 +160,20 @@ fn all_remarks(provider: &Provider, sample: Option<&Sample>) -> Vec<String> {
     }
     remarks.extend(sample.warnings.iter().map(|warning| format!("warning: {warning}")));
     remarks
+}
+
+/// Whether the sample would pass, or would have while it was good; nothing where that cannot be said or has been said.
+fn rehearsed(token: &str, sample: &Sample, config: &Config, provider: &Provider, now: UnixTime) -> Option<String> {
+    sample.proven_by?;
+    let moment = sample.expired_at.map_or(now, |expiry| UnixTime::from_seconds(expiry.seconds().saturating_sub(1)));
+    let refusal = match rehearsal::judge(token, config, &provider.keys, moment) {
+        Ok(()) => return Some("note: with this configuration portcullis takes the sample".to_owned()),
+        Err(refusal) => refusal,
+    };
+    let detail = refusal.detail().unwrap_or_default();
+    let is_of_audience = refusal.rejection() == Rejection::AudienceMismatch || detail == "no aud";
+    if is_of_audience && matches!(sample.findings.audience, Audience::Unknown(_)) {
+        return None;
+    }
+    Some(format!("warning: with this configuration portcullis refuses the sample as {}: {detail}", refusal.rejection()))
 }

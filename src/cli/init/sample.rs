@@ -5,7 +5,7 @@ use crate::{
     cli::{
         CommandError,
         init::findings::{self, Audience, Findings},
-        token::{inspect, refusals},
+        token::inspect,
     },
     gate::{
         algorithm::{Algorithm, KeyType},
@@ -19,15 +19,6 @@ use crate::{
     },
 };
 
-/// What is told of reasons for which the gate refuses the sample whatever the configuration says.
-const REFUSED_ANYWAY: [Rejection; 5] = [
-    Rejection::TokenTooLarge,
-    Rejection::CriticalHeader,
-    Rejection::ClaimInvalid,
-    Rejection::TokenNotYetValid,
-    Rejection::LifetimeExceeded,
-];
-
 /// What was learned from a sample.
 #[derive(Debug)]
 pub(super) struct Sample {
@@ -39,8 +30,8 @@ pub(super) struct Sample {
     pub(super) proven_by: Option<Algorithm>,
     /// What people should know, a sentence each. No part of the token stands in it.
     pub(super) warnings: Vec<String>,
-    /// Whether it has expired.
-    pub(super) is_expired: bool,
+    /// When it ended, where it has expired.
+    pub(super) expired_at: Option<UnixTime>,
 }
 
 /// What the header's `typ` says.
@@ -73,21 +64,20 @@ pub(super) fn read(text: &str, issuer: &str, keys: &KeySet, now: UnixTime) -> Re
     let mut warnings = Vec::new();
     let proven_by = prove(unverified, keys, &mut warnings)?;
     let findings = findings::find(&claims, issuer);
-    let refusals = refusals::refusals(token, now);
-    for refusal in refusals.iter().filter(|refusal| REFUSED_ANYWAY.contains(&refusal.rejection())) {
-        warnings.push(format!("portcullis refuses such a token: {}", said(refusal.detail())));
-    }
-    if claims.get("exp").is_none() {
-        warnings.push("the sample has no `exp`, and portcullis refuses tokens that never end".to_owned());
-    }
     warnings.extend(told(&findings, &token_type));
-    Ok(Sample {
-        is_expired: refusals.iter().any(|refusal| refusal.rejection() == Rejection::TokenExpired),
-        findings,
-        token_type,
-        proven_by,
-        warnings,
-    })
+    let expired_at = expiry(&claims).filter(|expiry| *expiry <= now);
+    Ok(Sample { findings, token_type, proven_by, warnings, expired_at })
+}
+
+/// `exp` in whole seconds, which is enough to say whether it is over.
+fn expiry(claims: &Object<'_>) -> Option<UnixTime> {
+    let seconds = match claims.get("exp") {
+        Some(Json::Integer(seconds)) => i64::try_from(*seconds).ok()?,
+        #[expect(clippy::cast_possible_truncation, reason = "saturates, which keeps far dates far")]
+        Some(Json::Float(seconds)) => *seconds as i64,
+        Some(Json::Null | Json::Bool(_) | Json::String(_) | Json::List(_) | Json::Object(_)) | None => return None,
+    };
+    Some(UnixTime::from_seconds(seconds))
 }
 
 fn said(detail: Option<&str>) -> &str {

@@ -33,7 +33,7 @@ fn known<'a>(issuer: &'a str, sample: Option<&'a Sample>) -> Known<'a> {
 }
 
 fn sample(findings: Findings, token_type: TokenType) -> Sample {
-    Sample { findings, token_type, proven_by: None, warnings: Vec::new(), is_expired: false }
+    Sample { findings, token_type, proven_by: None, warnings: Vec::new(), expired_at: None }
 }
 
 fn plain() -> Findings {
