@@ -1,5 +1,5 @@
 //! `portcullis init`: what it makes from a provider and a sample is what the gateway runs with, and what does not fit is said.
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::support::{
     keys::{SigningKey, encoded},
     minted,
     process::{self, Account},
+    tls::TlsFront,
     token::{Token, bearer, now},
     upstream::Upstream,
 };
@@ -295,4 +296,30 @@ fn a_file_is_made_once_and_a_sample_may_come_from_standard_input() {
     assert_eq!(again.code(), Some(1));
     assert!(again.stderr.contains("there already"), "{}", again.stderr);
     assert_eq!(fs::read_to_string(&output).unwrap(), "mine");
+}
+
+#[test]
+fn a_provider_with_certificates_of_its_own_is_asked_with_the_ca_file_and_by_the_gateway_too() {
+    // Relative, as people type it; the configuration may lie elsewhere.
+    let certificates = "src/edge/jwks_client/testdata";
+    let path = |name: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(certificates).join(name);
+    let server = JwksServer::start(&[signing_key().jwk()]);
+    let front = TlsFront::start(server.address(), &path("server.pem"), &path("server.key"));
+    let issuer = format!("https://localhost:{}", front.address().port());
+    let keys = format!("{issuer}/jwks.json");
+    server.set_at(OPENID, KeySetAnswer::json(&json!({"issuer": issuer, "jwks_uri": keys})));
+    let folder = Folder::new();
+    let token = Token::good().claim("iss", issuer.as_str()).signed_by(signing_key());
+    let sample = folder.write("token", &token);
+    let authority = format!("{certificates}/authority.pem");
+    let arguments = ["init", "--discovery", &issuer, "--token-file", sample.to_str().unwrap()];
+    let made = gateway::run(&[&arguments[..], &["--ca-file", &authority]].concat());
+    assert_eq!(made.code(), Some(0), "{}", made.stderr);
+    let upstream = Upstream::start();
+    let gateway = gateway::documented(&made.stdout, upstream.address()).start();
+    assert_eq!(gateway.get("/", &[("Authorization", &bearer(&token))]).status, 200, "{}", made.stdout);
+
+    let refused = gateway::run(&arguments);
+    assert_eq!((refused.code(), refused.stdout.as_str()), (Some(1), ""));
+    assert!(refused.stderr.contains("no secure connection"), "{}", refused.stderr);
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    cli::init::findings::Findings,
+    cli::init::findings::{self, Findings},
     config::{
         load::{self, Secrets},
         settings::Config,
@@ -14,6 +14,7 @@ use crate::{
     gate::{
         algorithm::Algorithm,
         issuer::{Audiences, ClientPlace, Issuer, ScopesPlace},
+        json::Object,
     },
 };
 
@@ -122,5 +123,37 @@ proptest! {
         prop_assert_eq!(&made.audiences, &Audiences::AnyOf(distinct.iter().map(|name| name.as_str().into()).collect()));
         prop_assert_eq!(made.roles.as_ref(), paths.first());
         prop_assert!(made.token_types.check(Some(&typ)).is_ok());
+    }
+
+    #[test]
+    fn whatever_a_token_calls_its_claims_the_places_that_are_written_are_where_its_facts_are(
+        names in proptest::collection::vec(prop_oneof![text(), text().prop_map(|name| format!("https://{name}/roles"))], 0..4),
+        clients in proptest::collection::vec(text(), 0..4),
+        audience in prop_oneof![text(), Just(String::new())],
+        usual in proptest::sample::subsequence(vec!["roles", "groups", "permissions", "oid", "tid", "scope", "cid", "sub"], 0..8),
+    ) {
+        let list = |name: &str| serde_json::json!([name, "a"]);
+        let mut claims: serde_json::Map<String, serde_json::Value> =
+            names.iter().map(|name| (name.clone(), list(name))).collect();
+        claims.extend(usual.iter().map(|name| {
+            let is_list = ["roles", "groups", "permissions", "scope"].contains(name);
+            ((*name).to_owned(), if is_list { list(name) } else { serde_json::json!("x") })
+        }));
+        let of_clients: serde_json::Map<_, _> =
+            clients.iter().map(|name| (name.clone(), serde_json::json!({"roles": list(name)}))).collect();
+        claims.insert("resource_access".to_owned(), of_clients.into());
+        claims.insert("aud".to_owned(), audience.clone().into());
+        let payload = serde_json::Value::Object(claims).to_string();
+        let claims = Object::parse(payload.as_bytes()).unwrap();
+        let findings = findings::find(&claims, "https://a.test/");
+        let sample = sample(findings.clone(), TokenType::Plain);
+        let made = issuer(&known("https://a.test/", Some(&sample)).text());
+        prop_assert_eq!(made.roles.as_ref(), findings.roles.first());
+        if let Some(roles) = &made.roles {
+            prop_assert!(claims.at(roles.names()).is_some());
+        }
+        prop_assert!(made.subject == ClaimPath::top("sub") || claims.at(made.subject.names()).is_some());
+        let named = if audience.is_empty() || audience == "account" { PLACEHOLDER } else { audience.as_str() };
+        prop_assert_eq!(made.audiences, Audiences::AnyOf(vec![named.into()]));
     }
 }
