@@ -250,6 +250,17 @@ impl Gateway {
     }
 }
 
+/// A gateway of a configuration as documentation writes it, whose addresses a reader is told to edit: clients come in at port 8080,
+/// the admin address (which may be left out) has port 9400, the service listens on port 3000.
+pub(crate) fn documented(config: &str, upstream: &Address) -> Builder {
+    let admin = if config.contains("\nadmin:") { "" } else { "admin: {address: 127.0.0.1:9400}\n" };
+    let edited = format!("{admin}{config}")
+        .replace("127.0.0.1:8080", "\"{listen}\"")
+        .replace("127.0.0.1:9400", "\"{admin}\"")
+        .replace("127.0.0.1:3000", "\"{upstream}\"");
+    Builder::new(edited).set("upstream", upstream)
+}
+
 /// Runs a command of the binary that needs no gateway.
 pub(crate) fn run(arguments: &[&str]) -> Account {
     let path = std::env::var("PATH").unwrap_or_default();
