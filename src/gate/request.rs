@@ -16,6 +16,9 @@ use crate::gate::{
 /// Methods named in `Allow` when a method is refused on every route.
 const USUAL_METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
+/// More than any method that is registered has (RFC 9110 §16.1).
+const METHOD_BYTES_MAX: usize = 64;
+
 /// A request's head, borrowed.
 #[derive(Clone, Copy)]
 pub struct Request<'r> {
@@ -105,6 +108,7 @@ impl<'r> Request<'r> {
             // RFC 9110 §9.3.8: TRACE would show a client what the gate wrote; CONNECT would open a tunnel past it.
             "TRACE" | "CONNECT" => Err(Refusal::new(Rejection::MethodNotAllowed).allowing(USUAL_METHODS)),
             // Methods are case-sensitive (RFC 9110 §9.1), but not every server behind the gate knows that.
+            method if method.len() > METHOD_BYTES_MAX => Err(malformed("a method that is too long")),
             method if method.bytes().any(|byte| byte.is_ascii_lowercase()) => Err(malformed("a method in lower case")),
             _ => Ok(()),
         }

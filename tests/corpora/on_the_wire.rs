@@ -1,0 +1,109 @@
+//! Raw bytes of a suite, sent to the real program: what came back, what arrived behind it, and whether anything was left over
+//! that could be taken for another request.
+use crate::support::{
+    client::{Response, request_bytes},
+    fixture::House,
+    upstream::Seen,
+    wire::find,
+};
+
+/// The target of the request that is sent behind every attack, on its connection and on a fresh one.
+const AFTER: &str = "/after";
+
+/// What became of the bytes.
+pub(super) struct Trace {
+    /// The first response, if one came.
+    pub(super) response: Option<Response>,
+    /// Whether the connection served another request behind it.
+    pub(super) is_kept: bool,
+    /// The whole requests that the upstream saw.
+    pub(super) seen: Vec<Seen>,
+    /// Every byte that the upstream was sent.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Trace {
+    /// The status of the response.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.response.as_ref().map(|response| response.status)
+    }
+
+    /// Refused with 400, or closed without an answer, and nothing arrived.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.status(), None | Some(400 | 413 | 414 | 431)) && self.bytes.is_empty()
+    }
+
+    /// What must hold for any bytes: at most one request arrives, and one that ends in one way only.
+    pub(super) fn assert_nothing_is_smuggled(&self, name: &str) {
+        assert!(self.seen.len() <= 1, "{name}: {} requests arrived", self.seen.len());
+        for seen in &self.seen {
+            let (codings, lengths) = (seen.head.values("Transfer-Encoding"), seen.head.values("Content-Length"));
+            let fields = &seen.head.fields;
+            assert!(codings.len() + lengths.len() <= 1, "{name}: two framings arrived: {fields:?}");
+            assert!(codings.iter().all(|coding| *coding == "chunked"), "{name}: {fields:?}");
+            assert!(
+                lengths.iter().all(|length| length.bytes().all(|byte| byte.is_ascii_digit())),
+                "{name}: {fields:?}"
+            );
+            for framing in ["Transfer-Encoding", "Content-Length"] {
+                assert!(seen.head.folding_onto(framing).len() <= 1, "{name}: a respelled framing arrived: {fields:?}");
+            }
+        }
+    }
+}
+
+/// Sends bytes that are, or might be taken for, one whole request; then another request on the same connection, and on a fresh
+/// one. Both must get their own answer, if any.
+pub(super) fn send(house: &House, name: &str, bytes: &[u8]) -> Trace {
+    house.upstream.take();
+    house.upstream.take_bytes();
+    let method = String::from_utf8_lossy(bytes.split(|byte| *byte == b' ').next().unwrap_or_default()).into_owned();
+    let mut client = house.gateway.connect();
+    client.send(bytes);
+    let response = client.try_read(&method).ok();
+    let (seen, bytes) = (house.upstream.take(), house.upstream.take_bytes());
+    let mut is_kept = false;
+    if response.is_some() {
+        client.send(request_bytes("GET", AFTER, &[]));
+        if let Ok(after) = client.try_read("GET") {
+            is_kept = true;
+            assert_eq!(after.status, 200, "{name}: {}", after.text());
+            assert_eq!(after.json()["target"], AFTER, "{name}: another request's answer");
+        }
+    }
+    assert_good_request_passes(house, name);
+    // What came late came before this, on the same connection or an earlier one.
+    let later = house.upstream.take();
+    assert!(later.iter().all(|seen| seen.target() == AFTER), "{name}: a request arrived late");
+    let late = house.upstream.take_bytes();
+    assert_eq!(count(&late, b" HTTP/1.1\r\n"), later.len(), "{name}: bytes arrived late");
+    Trace { response, is_kept, seen, bytes }
+}
+
+/// Sends a request that is not whole, and hangs up.
+pub(super) fn send_and_hang_up(house: &House, name: &str, bytes: &[u8]) -> Trace {
+    house.upstream.take();
+    house.upstream.take_bytes();
+    let mut client = house.gateway.connect();
+    client.send(bytes);
+    drop(client);
+    assert_good_request_passes(house, name);
+    let seen = house.upstream.take();
+    let seen = seen.into_iter().filter(|seen| seen.target() != AFTER).collect();
+    Trace { response: None, is_kept: false, seen, bytes: house.upstream.take_bytes() }
+}
+
+fn assert_good_request_passes(house: &House, name: &str) {
+    let response = house.gateway.get(AFTER, &[]);
+    assert_eq!((response.status, response.json()["target"].as_str()), (200, Some(AFTER)), "{name}: the next request");
+}
+
+fn count(bytes: &[u8], wanted: &[u8]) -> usize {
+    let mut rest = bytes;
+    let mut count = 0;
+    while let Some(place) = find(rest, wanted) {
+        count += 1;
+        rest = &rest[place + wanted.len()..];
+    }
+    count
+}
