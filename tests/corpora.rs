@@ -7,7 +7,6 @@ mod header_names;
 mod key_sets;
 mod kong_behaviour;
 mod libraries;
-mod on_the_wire;
 mod paths;
 mod probes;
 mod requests_envoy;

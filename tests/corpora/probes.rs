@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use super::{
-    case::text,
-    on_the_wire::{Trace, send, send_and_hang_up},
+use super::case::text;
+use crate::support::{
+    attack::{Trace, send, send_and_hang_up},
+    corpora,
+    fixture::House,
 };
-use crate::support::{corpora, fixture::House};
 
 /// Everything is open: what is refused is refused for its shape.
 pub(super) const OPEN: &str = "  - {name: open, path_prefix: /, auth: none, upstream: echo}\n";

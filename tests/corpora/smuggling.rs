@@ -6,10 +6,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
     case::text,
-    on_the_wire::send,
     probes::{OPEN, replaced},
 };
-use crate::support::{client::exchange, corpora, fixture::House, upstream::Answer, wire::find};
+use crate::support::{attack::send, client::exchange, corpora, fixture::House, upstream::Answer, wire::find};
 
 /// Sends it and says what became of it.
 fn class_of(house: &House, name: &str, bytes: &[u8]) -> &'static str {

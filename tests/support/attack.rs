@@ -1,40 +1,54 @@
-//! Raw bytes of a suite, sent to the real program: what came back, what arrived behind it, and whether anything was left over
-//! that could be taken for another request.
-use crate::support::{
+//! Raw bytes, sent to the real program: what came back, what arrived behind it, and whether anything was left over that could be
+//! taken for another request.
+use super::{
     client::{Response, request_bytes},
     fixture::House,
     upstream::Seen,
     wire::find,
 };
 
-/// The target of the request that is sent behind every attack, on its connection and on a fresh one.
-const AFTER: &str = "/after";
+/// The target of the request that is sent behind every attack, on its connection and on a fresh one: a house under attack takes it
+/// without a token.
+pub(crate) const AFTER: &str = "/after";
 
 /// What became of the bytes.
-pub(super) struct Trace {
+pub(crate) struct Trace {
     /// The first response, if one came.
-    pub(super) response: Option<Response>,
+    pub(crate) response: Option<Response>,
     /// Whether the connection served another request behind it.
-    pub(super) is_kept: bool,
+    pub(crate) is_kept: bool,
     /// The whole requests that the upstream saw.
-    pub(super) seen: Vec<Seen>,
+    pub(crate) seen: Vec<Seen>,
     /// Every byte that the upstream was sent.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Trace {
     /// The status of the response.
-    pub(super) fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         self.response.as_ref().map(|response| response.status)
     }
 
     /// Refused with 400, or closed without an answer, and nothing arrived.
-    pub(super) fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         matches!(self.status(), None | Some(400 | 413 | 414 | 431)) && self.bytes.is_empty()
     }
 
+    /// Refused with this status and, unless the head could not even be parsed, this reason; and nobody behind saw a byte of it.
+    #[track_caller]
+    pub(crate) fn assert_refused(&self, name: &str, status: u16, reason: &str) {
+        let response = self.response.as_ref().unwrap_or_else(|| panic!("{name}: no answer"));
+        assert_eq!(response.status, status, "{name}: {}", response.text());
+        if response.body.is_empty() {
+            assert_eq!(reason, "", "{name}: a bare refusal");
+        } else {
+            assert_eq!(response.json()["reason"], reason, "{name}");
+        }
+        assert!(self.bytes.is_empty(), "{name}: {:?} arrived", String::from_utf8_lossy(&self.bytes));
+    }
+
     /// What must hold for any bytes: at most one request arrives, and one that ends in one way only.
-    pub(super) fn assert_nothing_is_smuggled(&self, name: &str) {
+    pub(crate) fn assert_nothing_is_smuggled(&self, name: &str) {
         assert!(self.seen.len() <= 1, "{name}: {} requests arrived", self.seen.len());
         for seen in &self.seen {
             let (codings, lengths) = (seen.head.values("Transfer-Encoding"), seen.head.values("Content-Length"));
@@ -54,7 +68,7 @@ impl Trace {
 
 /// Sends bytes that are, or might be taken for, one whole request; then another request on the same connection, and on a fresh
 /// one. Both must get their own answer, if any.
-pub(super) fn send(house: &House, name: &str, bytes: &[u8]) -> Trace {
+pub(crate) fn send(house: &House, name: &str, bytes: &[u8]) -> Trace {
     house.upstream.take();
     house.upstream.take_bytes();
     let method = String::from_utf8_lossy(bytes.split(|byte| *byte == b' ').next().unwrap_or_default()).into_owned();
@@ -80,7 +94,7 @@ pub(super) fn send(house: &House, name: &str, bytes: &[u8]) -> Trace {
 }
 
 /// Sends a request that is not whole, and hangs up.
-pub(super) fn send_and_hang_up(house: &House, name: &str, bytes: &[u8]) -> Trace {
+pub(crate) fn send_and_hang_up(house: &House, name: &str, bytes: &[u8]) -> Trace {
     house.upstream.take();
     house.upstream.take_bytes();
     let mut client = house.gateway.connect();
