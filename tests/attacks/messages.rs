@@ -147,7 +147,7 @@ fn trace_and_connect_open_nothing_envoy_cve_2025_64763() {
         [("TRACE", "/public/x"), ("TRACE", "/orders/x"), ("CONNECT", "/public/x"), ("CONNECT", "api.test:80")]
     {
         let bytes = request_bytes(method, target, &[("Authorization", &token), ("Max-Forwards", "0")]);
-        let response = exchange(house.gateway.address(), &[bytes.as_slice(), BEHIND.as_bytes()].concat()).unwrap();
+        let response = exchange(house.gateway.address(), [bytes.as_slice(), BEHIND.as_bytes()].concat()).unwrap();
         assert_eq!(response.status, 405, "{method} {target}");
         assert!(!response.text().contains("Bearer"), "{method}: an echo");
         assert!(house.upstream.take_bytes().is_empty(), "{method} {target}");
