@@ -13,7 +13,7 @@ mod requests_envoy;
 mod requests_istio;
 mod requests_nginx;
 mod smuggling;
-mod spoofed;
+pub(crate) mod spoofed;
 mod tally;
 mod trial;
 mod vector;

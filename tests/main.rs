@@ -17,6 +17,7 @@ mod corpora;
 mod decisions;
 mod diagnostics;
 mod documentation;
+mod folding_upstreams;
 mod framing;
 mod identity_provider;
 mod key_sets;

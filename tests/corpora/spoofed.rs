@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 /// A value that no honest part of a request has.
-const FORGED: &str = "forged-by-the-client";
+pub(crate) const FORGED: &str = "forged-by-the-client";
 
 const ROUTES: &str = r#"
   - {name: public, path_prefix: /public, auth: none, upstream: echo}
@@ -17,14 +17,17 @@ const ROUTES: &str = r#"
 "#;
 
 /// What a spelling makes of a name: lines of the head, and trailers.
-struct Forgery {
-    lines: String,
-    trailers: String,
+pub(crate) struct Forgery {
+    /// Whole lines of the head.
+    pub(crate) lines: String,
+    /// Whole lines behind a chunked body.
+    pub(crate) trailers: String,
     /// Whether no request with it can be well-formed.
-    is_refused: bool,
+    pub(crate) is_refused: bool,
 }
 
-fn forgery(way: &str, name: &str) -> Forgery {
+/// What this way of the suite to write a name makes of it.
+pub(crate) fn forgery(way: &str, name: &str) -> Forgery {
     let line =
         |name: String| Forgery { lines: format!("{name}: {FORGED}\r\n"), trailers: String::new(), is_refused: false };
     let refused = |lines: String| Forgery { lines, trailers: String::new(), is_refused: true };
