@@ -319,7 +319,7 @@ fn a_refusal_tells_nothing_apisix_cve_2022_29266_and_oathkeeper() {
         let response = trace.response.expect("an answer");
         assert_eq!(response.status, 401);
         let said = format!("{}{}", String::from_utf8_lossy(&response.head.raw), response.text());
-        assert!(!said.contains(secret) && !said.contains("e1"), "{said}");
+        assert!(!said.contains(secret) && !said.contains("\"e1\""), "{said}");
     }
 }
 
