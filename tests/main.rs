@@ -11,11 +11,13 @@
 
 mod admin;
 mod architecture;
+mod attacks;
 mod connections;
 mod corpora;
 mod decisions;
 mod diagnostics;
 mod documentation;
+mod folding_upstreams;
 mod framing;
 mod identity_provider;
 mod init;

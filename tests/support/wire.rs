@@ -5,6 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::waiting::PATIENCE;
@@ -88,6 +89,7 @@ impl Stream {
 pub(crate) struct Wire {
     stream: Stream,
     unread: Vec<u8>,
+    record: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
 impl Wire {
@@ -102,7 +104,13 @@ impl Wire {
     /// Takes over an accepted connection.
     pub(crate) fn new(stream: Stream) -> io::Result<Self> {
         stream.bound_by_patience()?;
-        Ok(Self { stream, unread: Vec::new() })
+        Ok(Self { stream, unread: Vec::new(), record: None })
+    }
+
+    /// Adds every byte that is read from now on to `record`, whether it is understood or not.
+    pub(crate) fn recorded_in(mut self, record: Arc<Mutex<Vec<u8>>>) -> Self {
+        self.record = Some(record);
+        self
     }
 
     /// Sends the bytes as they are.
@@ -227,6 +235,9 @@ impl Wire {
         let mut buffer = [0; 16 * 1024];
         let amount = self.stream.read(&mut buffer)?;
         self.unread.extend_from_slice(&buffer[..amount]);
+        if let Some(record) = &self.record {
+            record.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..amount]);
+        }
         Ok(amount)
     }
 
