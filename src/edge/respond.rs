@@ -35,8 +35,8 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal, realm: &str, reque
     if let Some(methods) = refusal.allow() {
         response.insert_header(header::ALLOW, methods)?;
     }
-    if let Some(pause) = rejection.retry_after() {
-        response.insert_header(header::RETRY_AFTER, pause.as_secs())?;
+    if let Some(seconds) = refusal.retry_after() {
+        response.insert_header(header::RETRY_AFTER, seconds)?;
     }
     send(session, response, body.into(), request_id).await
 }

@@ -91,7 +91,7 @@ impl Assembly {
                 subject: startup.log.subject,
                 client_ip: startup.log.client_ip,
             },
-            client_timeouts: startup.client_timeouts,
+            client_timeouts: startup.clients.timeouts,
             waiters,
         });
         let health = Arc::new(Health::starting(refresher.all_tried()));

@@ -33,8 +33,8 @@ fn what_is_not_written_has_the_documented_default() {
     assert_eq!((startup.log.access, &startup.log.output), (AccessFormat::Json, &LogOutput::Stdout));
     assert_eq!(startup.log.level, log::LevelFilter::Info);
     assert_eq!((startup.claims_cache.entries, startup.claims_cache.bytes), (50_000, 64 << 20));
-    assert_eq!(startup.client_timeouts.body, Duration::from_secs(30));
-    assert_eq!(startup.client_timeouts.keepalive, Duration::from_secs(60));
+    assert_eq!(startup.clients.timeouts.body, Duration::from_secs(30));
+    assert_eq!(startup.clients.timeouts.keepalive, Duration::from_secs(60));
     let ruleset = &config.live.ruleset;
     assert_eq!((ruleset.limits.token_bytes, ruleset.limits.header_bytes), (8192, 32768));
     assert_eq!((ruleset.limits.headers, ruleset.limits.uri_bytes, ruleset.limits.body_bytes), (100, 8192, None));
