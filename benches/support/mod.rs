@@ -30,7 +30,9 @@ use portcullis::{
         keys::KeySet,
         policy::{Names, Requirement},
         request::{Request, RequestLimits},
-        route::{Action, Authentication, BodyLimit, HostPattern, ListenerId, PathPattern, PathReadings, Route, UpstreamId},
+        route::{
+            Action, Authentication, BodyLimit, HostPattern, ListenerId, PathPattern, PathReadings, Route, UpstreamId,
+        },
         route_table::RouteTable,
         sources::TokenSource,
         time::UnixTime,

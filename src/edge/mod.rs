@@ -5,12 +5,13 @@
 pub mod access_log;
 pub mod admin;
 pub mod clock;
-pub mod connection;
 pub mod discovery;
 pub mod exchange;
+pub mod failure;
 pub mod files;
 pub mod forwarding;
 pub mod framing;
+pub mod guard;
 pub mod installed;
 pub mod issuer_keys;
 pub mod jwks_client;

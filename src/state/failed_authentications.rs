@@ -111,13 +111,18 @@ mod tests {
         AddressGroup::of(IpAddr::V4(Ipv4Addr::from_bits(number)))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made otherwise; only distances from it matter")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     fn table(events: u64, period: Duration) -> FailedAuthentications {
         FailedAuthentications::new(Rate { events, period })
     }
 
     #[test]
     fn so_many_failures_pass_and_then_one_each_time_that_one_is_forgiven() {
-        let (table, start) = (table(20, MINUTE), Instant::now());
+        let (table, start) = (table(20, MINUTE), start());
         for _ in 0..20 {
             assert_eq!(table.wait(address(1), start), None);
             table.note(address(1), start);
@@ -133,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_single_failure_can_be_too_many() {
-        let (table, start) = (table(1, MINUTE), Instant::now());
+        let (table, start) = (table(1, MINUTE), start());
         table.note(address(1), start);
         assert_eq!(table.wait(address(1), start), Some(MINUTE));
         assert_eq!(table.wait(address(1), start + MINUTE), None);
@@ -141,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_addresses_fills_no_memory_and_pushes_out_those_who_owe_least() {
-        let (table, start) = (table(4, MINUTE), Instant::now());
+        let (table, start) = (table(4, MINUTE), start());
         for _ in 0..4 {
             table.note(address(0), start);
         }
@@ -161,7 +166,7 @@ mod tests {
             events in 1..10_u64,
         ) {
             let period = Duration::from_secs(10);
-            let (table, start) = (table(events, period), Instant::now());
+            let (table, start) = (table(events, period), start());
             let price = period / u32::try_from(events).unwrap();
             let mut forgiven: HashMap<u32, Instant> = HashMap::new();
             let mut now = start;
@@ -186,7 +191,7 @@ mod tests {
             events in 1..10_u64,
         ) {
             let period = Duration::from_secs(10);
-            let (table, start) = (table(events, period), Instant::now());
+            let (table, start) = (table(events, period), start());
             let mut judged = Vec::new();
             let mut now = start;
             for pause in pauses {

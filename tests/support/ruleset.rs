@@ -15,8 +15,8 @@ use portcullis::{
         readings::EncodedSlash,
         request::{Request, RequestLimits},
         route::{
-            Action, Authentication, BodyLimit, Folding, HeaderChanges, HostPattern, ListenerId, PathPattern, PathReadings,
-            Rewrite, Route,
+            Action, Authentication, BodyLimit, Folding, HeaderChanges, HostPattern, ListenerId, PathPattern,
+            PathReadings, Rewrite, Route,
         },
         route_table::RouteTable,
         sources::TokenSource,

@@ -173,7 +173,7 @@ pub const LIMITS: &[Key] = &[
         "failed_authentications",
         Shape::OrNone(&Shape::Mapping(RATE)),
         "none",
-        "how many tokens from one address may be refused with 401 before its requests are, for a while, with 429",
+        "how many tokens from one address may fail before its requests are refused for a while",
     ),
 ];
 

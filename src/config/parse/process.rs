@@ -59,8 +59,7 @@ fn rate(section: &Section<'_>, name: &str, problems: &mut Problems) -> Option<Ra
     section.optional(name)?.unless_off(problems, |field, problems| {
         let section = Section::read(field, RATE, problems)?;
         let is_whole = section.required("requests", problems).is_some() & section.required("per", problems).is_some();
-        let rate =
-            Rate { events: section.whole("requests", problems), period: section.duration("per", problems) };
+        let rate = Rate { events: section.whole("requests", problems), period: section.duration("per", problems) };
         is_whole.then_some(rate)
     })?
 }
