@@ -85,3 +85,23 @@ fn the_readme_names_the_commands_that_exist() {
         assert!(root().join(file).exists(), "{file} is linked but not there");
     }
 }
+
+#[test]
+fn every_link_between_pages_leads_somewhere() {
+    let mut pages = vec![root().join("README.md"), root().join("ARCHITECTURE.md"), root().join("CHANGELOG.md")];
+    pages.extend(fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut links = 0;
+    for page in pages.iter().filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(page).unwrap();
+        for after in text.split("](").skip(1) {
+            let target = after.split(')').next().unwrap();
+            if target.contains("://") || target.starts_with('#') {
+                continue;
+            }
+            let file = page.parent().unwrap().join(target.split('#').next().unwrap());
+            assert!(file.exists(), "{}: {target} is linked but not there", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 5, "only {links} links were found");
+}

@@ -115,6 +115,28 @@ impl Wire {
         self.stream.shut();
     }
 
+    /// Passes on what comes from either side to the other, until one of them ends.
+    pub(crate) fn relay(self, other: Self) {
+        let (Ok(here), Ok(there)) = (self.stream.try_clone(), other.stream.try_clone()) else { return };
+        let (mut from_here, mut from_there) = (self, other);
+        let back = std::thread::spawn(move || from_there.pass_on(here));
+        from_here.pass_on(there);
+        let _ = back.join();
+    }
+
+    fn pass_on(&mut self, mut to: Stream) {
+        let mut bytes = std::mem::take(&mut self.unread);
+        let mut buffer = [0; 16 * 1024];
+        while to.write_all(&bytes).is_ok() {
+            match self.stream.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => bytes = buffer[..read].to_vec(),
+            }
+        }
+        to.shut();
+        self.shut();
+    }
+
     /// The bytes up to and with the first blank line; `None` when the peer closed before the first byte.
     pub(crate) fn read_head(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {

@@ -298,8 +298,9 @@ impl RefreshTask {
             Duration::from_secs_f64(ahead.abs().min(1e9)) > (self.issuer.leeway / 2).max(CLOCK_RESOLUTION + took);
         if is_off && !self.clock_is_off {
             let leeway = self.issuer.leeway.as_secs();
+            let (by, side) = (ahead.abs(), if ahead > 0.0 { "ahead of" } else { "behind" });
             log::warn!(
-                "issuer {name}: its clock is {ahead:.0} s ahead of this host's, and the leeway is {leeway} s: tokens may be \
+                "issuer {name}: its clock is {by:.0} s {side} this host's, and the leeway is {leeway} s: tokens may be \
                  refused as expired or not yet valid; check the clock of this host (timedatectl)"
             );
         } else if !is_off && self.clock_is_off {

@@ -136,7 +136,7 @@ impl KeyStore {
     /// What was kept for this issuer and this source; nothing when nothing was.
     ///
     /// # Errors
-    /// A [`StoredKeysFault`] when there is a file that cannot be used.
+    /// A `StoredKeysFault` when there is a file that cannot be used.
     pub fn load(&self, binding: &Binding) -> Result<Option<StoredKeys>, StoredKeysFault> {
         let path = self.path(binding);
         let metadata = match fs::symlink_metadata(&path) {

@@ -94,7 +94,7 @@ pub struct Fetched {
     /// How long the answer says that it is fresh, `Age` subtracted; zero when it is not to be kept. Whoever schedules the
     /// next fetch sets a floor to it.
     pub max_age: Option<Duration>,
-    /// When the server answered, by its own clock.
+    /// What the server's clock said when the answer came, the time that a cache kept it included.
     pub date: Option<SystemTime>,
 }
 
