@@ -1,5 +1,5 @@
 //! A client that sends exactly the bytes it is given and reads exactly one response. It follows, repairs and hides nothing.
-use std::io;
+use std::{io, net::IpAddr, time::Duration};
 
 use super::wire::{Address, Head, Wire};
 
@@ -47,12 +47,29 @@ impl Client {
         Self { wire: Wire::connect(address).unwrap_or_else(|error| panic!("{address}: {error}")) }
     }
 
+    /// Connects from this address of the machine, which must be one of loopback.
+    pub(crate) fn connect_from(source: IpAddr, address: &Address) -> Self {
+        Self { wire: Wire::connect_from(source, address).unwrap_or_else(|error| panic!("{address}: {error}")) }
+    }
+
+    /// Sends one byte after the other with a pause before each, for ever, until the peer closes. Gives all that came.
+    pub(crate) fn trickle(&mut self, bytes: &[u8], pause: Duration) -> Vec<u8> {
+        for byte in bytes.iter().cycle() {
+            let (arrived, is_closed) = self.wire.read_for(pause);
+            if is_closed {
+                return arrived;
+            }
+            self.send([*byte]);
+        }
+        Vec::new()
+    }
+
     /// Sends bytes as they are. That the peer has closed meanwhile shows when the response is read.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.wire.send(bytes.as_ref());
     }
 
-    /// Reads the response to a request of this method.
+    /// Reads the response to a request of this method, however it was sent.
     ///
     /// # Errors
     /// When the peer closes before it is whole, or is silent for too long.
