@@ -14,7 +14,7 @@ use crate::support::{
     shared::Shared,
     token::{Token, bearer, now},
     upstream::{Answer, Upstream},
-    waiting::{Gate, PATIENCE, eventually},
+    waiting::Gate,
 };
 
 const ROUTES: &str = r#"

@@ -16,6 +16,7 @@ pub mod installed;
 pub mod issuer_keys;
 pub mod jwks_client;
 pub mod metrics;
+pub mod open_files;
 pub mod preconditions;
 pub mod proxy;
 pub mod readiness;

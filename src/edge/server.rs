@@ -28,6 +28,7 @@ use crate::{
         issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyWaiters},
         jwks_client::Proxies,
         metrics::Metrics,
+        open_files,
         preconditions::{StartError, check_addresses, private_admin_socket},
         proxy::{Gateway, Shared},
         readiness::Readiness,
@@ -65,6 +66,7 @@ impl Assembly {
         let Config { startup, live } = config;
         let state = find_state_directory(&startup)?;
         check_addresses(&startup)?;
+        open_files::allow(startup.clients.connections.total);
         let metrics = Arc::new(Metrics::new().map_err(StartError::Metrics)?);
         let access_log = start_access_log(&startup, &metrics)?;
         let cache = new_cache(&startup)?;
