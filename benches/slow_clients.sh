@@ -2,30 +2,57 @@
 # What slow clients cost: slowhttptest opens 1,000 connections in each of its modes, while good requests go on. Prints a row
 # of docs/benchmarks.md for each.
 #
-#   apt-get install -y slowhttptest curl
+#   apt-get install -y slowhttptest curl python3
 #   cargo build --release && benches/slow_clients.sh [target/release/portcullis]
 #
-# All limits are the defaults. The upstream is another portcullis that answers by itself.
+# All limits are the defaults. It needs root, for a network namespace of its own: ports are free there, and socket buffers
+# can be made so small that a thousand slow readers do not take the memory of the machine's TCP.
 set -eu
+
+if [ "${1:-}" != --inside ]; then
+    exec unshare -n "$0" --inside "$@"
+fi
+shift
+ip link set lo up
+echo "4096 16384 65536" > /proc/sys/net/ipv4/tcp_wmem
+echo "4096 65536 131072" > /proc/sys/net/ipv4/tcp_rmem
 
 binary=${1:-target/release/portcullis}
 connections=${CONNECTIONS:-1000}
-gateway=127.0.0.1:18080
-upstream=127.0.0.1:18081
-admin=127.0.0.1:18082
+gateway=127.0.0.1:28480
+upstream=127.0.0.1:28481
+admin=127.0.0.1:28482
 folder=$(mktemp -d)
 processes=
 trap 'for process in $processes; do kill "$process" 2>/dev/null || true; done; rm -rf "$folder"' EXIT
 ulimit -n "$(ulimit -Hn)"
 
-large=$(head -c 200000 /dev/zero | tr '\0' x)
-cat > "$folder/upstream.yaml" <<END
-listeners: [{address: "$upstream"}]
-admin: {address: off}
-server: {state_directory: none}
-log: {access: off}
-routes:
-  - {path_prefix: /, auth: none, respond: {status: 200, body: "$large"}}
+cat > "$folder/upstream.py" <<'END'
+# Reads each request to its end and answers: /slow at length, everything else shortly.
+import asyncio, sys
+
+PART = b"x" * 4096
+
+async def serve(reader, writer):
+    try:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            lines = head.lower().split(b"\r\n")
+            length = [int(line[15:]) for line in lines if line.startswith(b"content-length:")]
+            await reader.readexactly(sum(length))
+            parts = 1024 if lines[0].startswith(b"get /slow") else 1
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (parts * len(PART)))
+            for _ in range(parts):
+                writer.write(PART)
+                await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    writer.close()
+
+async def main(host, port):
+    async with await asyncio.start_server(serve, host, int(port), backlog=4096) as server:
+        await server.serve_forever()
+
+asyncio.run(main(*sys.argv[1].split(":")))
 END
 cat > "$folder/gateway.yaml" <<END
 listeners: [{address: "$gateway"}]
@@ -38,9 +65,12 @@ upstreams:
   back: {servers: ["$upstream"]}
 END
 
-"$binary" run -c "$folder/upstream.yaml" 2>"$folder/upstream.err" & processes="$processes $!"
+python3 "$folder/upstream.py" "$upstream" 2>"$folder/upstream.err" & processes="$processes $!"
 "$binary" run -c "$folder/gateway.yaml" 2>"$folder/gateway.err" & pid=$!; processes="$processes $pid"
-until curl -sf -o /dev/null "http://$admin/readyz"; do sleep 0.1; done
+until curl -sf -o /dev/null "http://$admin/readyz" && curl -sf -o /dev/null "http://$gateway/good"; do
+    kill -0 "$pid" || { cat "$folder"/*.err; exit 1; }
+    sleep 0.1
+done
 
 resident() { awk '/^VmRSS/ {printf "%.0f", $2 / 1024}' "/proc/$pid/status"; }
 open_connections() { curl -s "http://$admin/metrics" | awk '/^portcullis_connections / {print $2}'; }
@@ -65,14 +95,18 @@ row() {
     processes="$processes $slow"
     most=0
     memory=0
+    # Over when the gateway has let all of them go, whatever the tool still holds.
     while kill -0 "$slow" 2>/dev/null; do
         now=$(open_connections)
-        [ "${now:-0}" -gt "$most" ] && most=$now
+        now=${now:-0}
+        [ "$now" -gt "$most" ] && most=$now
+        [ "$most" -ge "$connections" ] && [ "$now" -lt 5 ] && break
         used=$(resident)
         [ "$used" -gt "$memory" ] && memory=$used
         sleep 0.25
     done
     ended=$(date +%s)
+    kill "$slow" 2>/dev/null || true
     touch "$folder/stop"
     wait "$good" 2>/dev/null || true
     sort -k2 -n "$folder/good" > "$folder/sorted"
@@ -82,9 +116,9 @@ row() {
     echo "| $name | $most | $((ended - began)) s | $((total - failed)) of $total | $(at 50) | $(at 99) | $(at 100) | $memory |"
 }
 
-echo "| mode | connections open at most | all ended after | good requests answered | median, ms | 99 %, ms | longest, ms | memory at most, MiB |"
+echo "| mode | connections open at most | all gone after | good requests answered | median, ms | 99 %, ms | longest, ms | memory at most, MiB |"
 echo "|---|---|---|---|---|---|---|---|"
-row 'none' -c 1 -H -i 1 -t GET
+row 'one slow head, for comparison' -c 1 -H -i 5 -t GET
 row 'slow heads (`-H -i 5 -t GET`)' -H -i 5 -t GET
 row 'slow bodies (`-B -i 110 -s 8192 -t POST`)' -B -i 110 -s 8192 -t POST
-row 'slow readers (`-X -w 10 -y 20 -n 5 -z 32 -k 3`)' -X -w 10 -y 20 -n 5 -z 32 -k 3
+row 'slow readers (`-X -w 512 -y 1024 -n 5 -z 32`)' -X -w 512 -y 1024 -n 5 -z 32
