@@ -30,7 +30,9 @@ use portcullis::{
         keys::KeySet,
         policy::{Names, Requirement},
         request::{Request, RequestLimits},
-        route::{Action, Authentication, HostPattern, ListenerId, PathPattern, PathReadings, Route, UpstreamId},
+        route::{
+            Action, Authentication, BodyLimit, HostPattern, ListenerId, PathPattern, PathReadings, Route, UpstreamId,
+        },
         route_table::RouteTable,
         sources::TokenSource,
         time::UnixTime,
@@ -363,5 +365,6 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
         request_headers: Default::default(),
         response_headers: Default::default(),
         timeout: None,
+        body_limit: BodyLimit::Inherited,
     }
 }

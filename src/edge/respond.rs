@@ -3,7 +3,7 @@
 //! It never shows a claim, a key, a token or a library's message.
 use bytes::Bytes;
 use http::{StatusCode, header};
-use pingora_core::Result;
+use pingora_core::{Result, protocols::http::date::get_cached_date};
 use pingora_proxy::Session;
 
 use crate::gate::rejection::{Challenge, Refusal, Rejection};
@@ -11,6 +11,8 @@ use pingora::http::ResponseHeader;
 
 /// Namespace of the `type` of problem details (RFC 9457 §3.1.1, §4.1): names, not locations.
 const PROBLEM_TYPE: &str = "urn:portcullis:problem:";
+/// Media type of problem details.
+const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The status of the final response, once its head was sent: those of interim responses, but for the switch to another
 /// protocol, announce one (RFC 9110 §15.2).
@@ -27,7 +29,7 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal, realm: &str, reque
     let rejection = refusal.rejection();
     let body = problem(rejection, request_id);
     let mut response = ResponseHeader::build(rejection.row().status, Some(8))?;
-    response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
+    response.insert_header(header::CONTENT_TYPE, PROBLEM_JSON)?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
     if let Some(challenge) = challenge(refusal, realm) {
         response.insert_header(header::WWW_AUTHENTICATE, challenge)?;
@@ -35,10 +37,27 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal, realm: &str, reque
     if let Some(methods) = refusal.allow() {
         response.insert_header(header::ALLOW, methods)?;
     }
-    if let Some(pause) = rejection.retry_after() {
-        response.insert_header(header::RETRY_AFTER, pause.as_secs())?;
+    if let Some(seconds) = refusal.retry_after() {
+        response.insert_header(header::RETRY_AFTER, seconds)?;
     }
     send(session, response, body.into(), request_id).await
+}
+
+/// A refusal as a whole message of HTTP/1.1, for connections on which nothing else is written any more: Pingora has no
+/// session there that could say it.
+pub fn whole(refusal: &Refusal, request_id: &str) -> Vec<u8> {
+    let rejection = refusal.rejection();
+    let (status, body) = (rejection.row().status, problem(rejection, request_id));
+    let phrase = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+    let pause = refusal.retry_after().map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
+    let date = get_cached_date();
+    format!(
+        "HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\nContent-Type: {PROBLEM_JSON}\r\nContent-Length: {length}\r\n\
+         Cache-Control: no-store\r\n{pause}X-Request-Id: {request_id}\r\nConnection: close\r\n\r\n{body}",
+        date = date.to_str().unwrap_or_default(),
+        length = body.len(),
+    )
+    .into_bytes()
 }
 
 /// Answers a request with a fixed status and text.

@@ -14,7 +14,7 @@ use crate::gate::{
     path::RequestPath,
     rejection::{Refusal, Rejection, quoted},
     request::{Request, RequestLimits},
-    route::{Authentication, Route, RouteId},
+    route::{Authentication, BodyLimit, Route, RouteId},
     route_table::RouteTable,
     signature,
     sources::{self, Credentials, FoundToken, TokenSource},
@@ -81,11 +81,20 @@ impl Ruleset {
     /// # Errors
     /// [`Rejection::BodyTooLarge`]
     pub fn check_body(&self, admission: &Admission<'_, '_>) -> Result<(), Refusal> {
-        match (self.limits.body_bytes, admission.declared_length) {
+        match (self.body_bytes_max(admission.route), admission.declared_length) {
             (Some(limit), Some(length)) if length > limit => {
                 Err(Refusal::new(Rejection::BodyTooLarge).because(format!("{length} bytes, at most {limit}")))
             }
             (_, _) => Ok(()),
+        }
+    }
+
+    /// Longest body of a request to `route`, in bytes.
+    pub const fn body_bytes_max(&self, route: &Route) -> Option<u64> {
+        match route.body_limit {
+            BodyLimit::Inherited => self.limits.body_bytes,
+            BodyLimit::Bytes(bytes) => Some(bytes),
+            BodyLimit::Unlimited => None,
         }
     }
 

@@ -58,7 +58,7 @@ pub struct RequestLimits {
     pub headers: usize,
     /// Longest target, in bytes.
     pub uri_bytes: usize,
-    /// Longest body, in bytes.
+    /// Longest body, in bytes; a route may say otherwise.
     pub body_bytes: Option<u64>,
 }
 

@@ -81,6 +81,18 @@ pub enum Authentication {
     Public,
 }
 
+/// How long the body of a request may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyLimit {
+    /// As long as on every route that says nothing else.
+    #[default]
+    Inherited,
+    /// So many bytes at most.
+    Bytes(u64),
+    /// As long as the client likes.
+    Unlimited,
+}
+
 /// What becomes of a request that may pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -150,6 +162,8 @@ pub struct Route {
     pub response_headers: HeaderChanges,
     /// Longest wait for the response's head; nothing waits for ever, so none is the upstream's own limit.
     pub timeout: Option<Duration>,
+    /// How long a request body may be.
+    pub body_limit: BodyLimit,
 }
 
 impl Route {

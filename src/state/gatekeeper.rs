@@ -1,7 +1,7 @@
 //! Rules, keys and memory together: one request in, one judgement out.
 //!
 //! It never waits: where keys have to be fetched first it says so, and is asked again.
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     gate::{
@@ -10,7 +10,7 @@ use crate::{
         issuer::IssuerId,
         rejection::{Refusal, Rejection},
         request::Request,
-        route::{Route, RouteId},
+        route::{Authentication, Route, RouteId},
         signature,
         time::UnixTime,
         token::{Segments, UnverifiedToken},
@@ -89,6 +89,18 @@ impl Gatekeeper {
 
     /// Decides one request at the time `now`.
     pub fn decide(&self, request: &Request<'_>, now: UnixTime, patience: Patience) -> Judgement {
+        self.decide_after(request, now, patience, None)
+    }
+
+    /// The same for a request whose address has to `wait` because too many of its tokens failed: where a token is looked
+    /// for, it is refused before that is done.
+    pub fn decide_after(
+        &self,
+        request: &Request<'_>,
+        now: UnixTime,
+        patience: Patience,
+        wait: Option<Duration>,
+    ) -> Judgement {
         let mut judgement = Judgement {
             route: None,
             issuer: None,
@@ -101,7 +113,8 @@ impl Gatekeeper {
         judgement.decision = match self.ruleset.admit(request) {
             Ok(admission) => {
                 judgement.route = Some(admission.route_id);
-                let decided = self.decide_on_route(&admission, request, now, patience, &mut judgement);
+                let decided = check_address(admission.route, wait)
+                    .and_then(|()| self.decide_on_route(&admission, request, now, patience, &mut judgement));
                 decided.unwrap_or_else(Decision::Reject)
             }
             Err(refusal) => Decision::Reject(refusal),
@@ -200,6 +213,15 @@ impl Gatekeeper {
             },
             Err(refusal) => Err(refusal),
         }
+    }
+}
+
+fn check_address(route: &Route, wait: Option<Duration>) -> Result<(), Refusal> {
+    match wait {
+        Some(wait) if route.authentication != Authentication::Public => {
+            Err(Refusal::new(Rejection::RateLimited).until(wait).because("too many tokens from this address failed"))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

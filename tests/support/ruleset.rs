@@ -15,8 +15,8 @@ use portcullis::{
         readings::EncodedSlash,
         request::{Request, RequestLimits},
         route::{
-            Action, Authentication, Folding, HeaderChanges, HostPattern, ListenerId, PathPattern, PathReadings,
-            Rewrite, Route,
+            Action, Authentication, BodyLimit, Folding, HeaderChanges, HostPattern, ListenerId, PathPattern,
+            PathReadings, Rewrite, Route,
         },
         route_table::RouteTable,
         sources::TokenSource,
@@ -73,6 +73,7 @@ pub(crate) fn route(name: &str, prefix: &str) -> Route {
         request_headers: HeaderChanges::default(),
         response_headers: HeaderChanges::default(),
         timeout: None,
+        body_limit: BodyLimit::Inherited,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The key table: a route.
 use crate::config::keys::top::{
-    FORWARD_ABOUT, HEADER_NAME, HOUR, NAME, PATH, SOME_TEXTS, SOURCES, SOURCES_ABOUT, milliseconds,
+    BODY_BYTES, FORWARD_ABOUT, HEADER_NAME, HOUR, NAME, PATH, SOME_TEXTS, SOURCES, SOURCES_ABOUT, milliseconds,
 };
 use crate::config::keys::{Key, Shape};
 
@@ -35,7 +35,7 @@ pub const KEYS: &[Key] = &[
     Key::optional("rewrite", Shape::Mapping(REWRITE), "changes to path and host of the forwarded request"),
     Key::optional("request_headers", Shape::Mapping(HEADERS), "changes to headers of the forwarded request"),
     Key::optional("response_headers", Shape::Mapping(HEADERS), "changes to headers of the response"),
-    Key::later("limits"),
+    Key::optional("limits", Shape::Mapping(LIMITS), "limits of this route, in place of the global ones"),
     Key::with_default(
         "timeout",
         Shape::OrNone(&milliseconds(10, HOUR * 1000)),
@@ -92,6 +92,9 @@ pub const ANY: &[Key] = &[Key::required("any", SOME_TEXTS, "one of these is enou
 /// `routes[].token`.
 pub const TOKEN: &[Key] =
     &[Key::optional("sources", SOURCES, SOURCES_ABOUT), Key::optional("forward", Shape::Boolean, FORWARD_ABOUT)];
+
+/// `routes[].limits`.
+pub const LIMITS: &[Key] = &[Key::optional("body_bytes", BODY_BYTES, "the longest request body")];
 
 /// `routes[].rewrite`.
 pub const REWRITE: &[Key] = &[

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 
 use crate::config::error::ConfigError;
 use crate::config::field::Field;
-use crate::config::keys::route::{KEYS, RESPOND, REWRITE, TOKEN};
+use crate::config::keys::route::{KEYS, LIMITS, RESPOND, REWRITE, TOKEN};
 use crate::config::parse::context::{Context, Unique, check_name, is_name, position_of};
 use crate::config::parse::headers::{Direction, HeaderRules, changes};
 use crate::config::parse::identity::Identity;
@@ -13,7 +13,7 @@ use crate::config::parse::token::{self, Tokens};
 use crate::config::parse::upstreams::Upstreams;
 use crate::config::parse::{path, route_match, route_policy};
 use crate::gate::host::Host;
-use crate::gate::route::{Action, HostPattern, PathPattern, Rewrite, Route, RouteId, UpstreamId};
+use crate::gate::route::{Action, BodyLimit, HostPattern, PathPattern, Rewrite, Route, RouteId, UpstreamId};
 use crate::gate::route_table::RouteTable;
 use crate::gate::sources::TokenSource;
 
@@ -164,7 +164,17 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
         request_headers,
         response_headers,
         timeout: section.duration_or_none("timeout", &mut context.problems),
+        body_limit: body_limit(&section, context),
     })
+}
+
+fn body_limit(section: &Section<'_>, context: &mut Context<'_>) -> BodyLimit {
+    let limits = section.section("limits", LIMITS, &mut context.problems);
+    match (limits.optional("body_bytes"), limits.size_or_none("body_bytes", &mut context.problems)) {
+        (None, _) => BodyLimit::Inherited,
+        (Some(_), Some(bytes)) => BodyLimit::Bytes(bytes),
+        (Some(_), None) => BodyLimit::Unlimited,
+    }
 }
 
 fn name(

@@ -2,7 +2,7 @@
 use super::*;
 use crate::gate::{
     policy::Requirement,
-    route::{Action, Authentication, PathReadings, Rewrite},
+    route::{Action, Authentication, BodyLimit, PathReadings, Rewrite},
 };
 
 const EXACT: PathReadings =
@@ -38,6 +38,7 @@ fn route(text: &str) -> Route {
         request_headers: Default::default(),
         response_headers: Default::default(),
         timeout: None,
+        body_limit: BodyLimit::Inherited,
     }
 }
 

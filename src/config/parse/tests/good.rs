@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::settings::{
-    AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, StateDirectory, UpstreamAddress,
+    AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, Rate, StateDirectory, UpstreamAddress,
 };
 use crate::gate::algorithm::{Algorithm, Algorithms};
 use crate::gate::extraction::HeaderValueSource;
@@ -33,8 +33,11 @@ fn what_is_not_written_has_the_documented_default() {
     assert_eq!((startup.log.access, &startup.log.output), (AccessFormat::Json, &LogOutput::Stdout));
     assert_eq!(startup.log.level, log::LevelFilter::Info);
     assert_eq!((startup.claims_cache.entries, startup.claims_cache.bytes), (50_000, 64 << 20));
-    assert_eq!(startup.client_timeouts.body, Duration::from_secs(30));
-    assert_eq!(startup.client_timeouts.keepalive, Duration::from_secs(60));
+    let clients = &startup.clients;
+    assert_eq!((clients.timeouts.head, clients.timeouts.body), (Duration::from_secs(10), Duration::from_secs(30)));
+    assert_eq!(clients.timeouts.keepalive, Duration::from_secs(60));
+    assert_eq!((clients.connections.total, clients.connections.per_address), (10_000, None));
+    assert_eq!(clients.failed_authentications, None);
     let ruleset = &config.live.ruleset;
     assert_eq!((ruleset.limits.token_bytes, ruleset.limits.header_bytes), (8192, 32768));
     assert_eq!((ruleset.limits.headers, ruleset.limits.uri_bytes, ruleset.limits.body_bytes), (100, 8192, None));
@@ -236,6 +239,25 @@ fn off_none_and_false_are_one() {
         assert_eq!((config.startup.admin.address, config.startup.log.access), (None, AccessFormat::Off), "{word}");
         assert_eq!(config.live.ruleset.limits.body_bytes, None);
         assert_eq!(config.live.ruleset.routes.routes()[0].authentication, Authentication::Public);
+    }
+}
+
+#[test]
+fn limits_mean_what_they_say_for_all_routes_and_for_one() {
+    let all = "limits: {body_bytes: 1KiB, header_timeout: 250ms, connections: 5, connections_per_address: 2,\n  \
+        failed_authentications: {requests: 3, per: 1m}}\nroutes:";
+    let clients = config(&[("routes:", all)]).startup.clients;
+    assert_eq!((clients.timeouts.head, clients.connections.total), (Duration::from_millis(250), 5));
+    assert_eq!(clients.connections.per_address, Some(2));
+    assert_eq!(clients.failed_authentications, Some(Rate { events: 3, period: Duration::from_secs(60) }));
+    for (written, expected) in [
+        ("", Some(1024)),
+        (", limits: {}", Some(1024)),
+        (", limits: {body_bytes: 2KiB}", Some(2048)),
+        (", limits: {body_bytes: none}", None),
+    ] {
+        let config = config(&[("routes:", all), ("upstream: orders}", &format!("upstream: orders{written}}}"))]);
+        assert_eq!(config.live.ruleset.body_bytes_max(first_route(&config)), expected, "{written:?}");
     }
 }
 

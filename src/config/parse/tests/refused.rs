@@ -60,6 +60,13 @@ const PROCESS: &[&[Change]] = &[
         "routes:\n",
         "limits: {token_bytes: 1B, header_bytes: 2MiB, headers: 0, uri_bytes: none, body_bytes: 0B, body_timeout: 0s, keepalive_timeout: 1d}\nroutes:\n",
     )],
+    &[(
+        "routes:\n",
+        "limits: {header_timeout: 61s, connections: none, connections_per_address: 0, failed_authentications: 20}\nroutes:\n",
+    )],
+    &[("routes:\n", "limits: {failed_authentications: {requests: 0, per: 1ms, burst: 3}}\nroutes:\n")],
+    &[("routes:\n", "limits: {failed_authentications: {requests: 20}}\nroutes:\n")],
+    &[("upstream: orders}", "upstream: orders, limits: {body_bytes: 0B, headers: 5}}")],
     &[("routes:\n", "claims_cache: {entries: -5, bytes: 1KiB}\nroutes:\n")],
     &[("routes:\n", "log: {access: jsno, output: \"\", level: verbose, subject: yes, client_ip: none}\nroutes:\n")],
     &[("routes:\n", "underscore_headers: strip\nroutes:\n")],
