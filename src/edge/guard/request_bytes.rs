@@ -135,7 +135,8 @@ impl RequestBytes {
     pub(super) const fn excess(&self, bounds: &HeadBounds) -> Option<Rejection> {
         let is_in_line = matches!(self.place, Place::Before | Place::RequestLine);
         if is_in_line && self.head_bytes > bounds.line_bytes_max {
-            Some(Rejection::UriTooLong)
+            // Before the first space it is no target that is too long.
+            Some(if self.line.spaces == 0 { Rejection::RequestMalformed } else { Rejection::UriTooLong })
         } else if self.head_bytes > bounds.bytes_max || self.fields > FIELDS_MAX {
             Some(Rejection::HeaderTooLarge)
         } else {
@@ -402,17 +403,22 @@ mod tests {
     #[test]
     fn a_head_is_given_up_as_soon_as_no_request_could_have_it() {
         let bounds = HeadBounds::new(100, 200);
-        let (line, field) = ("x".repeat(1124), "y".repeat(1300));
+        let (line, field) = (format!("GET {}", "x".repeat(1120)), "y".repeat(1300));
         let fields = |amount: usize| format!("GET / HTTP/1.1\r\n{}", "A: b\r\n".repeat(amount));
         for (text, bounds, expected) in [
             (line.clone(), bounds, None),
             (format!("{line}x"), bounds, Some(Rejection::UriTooLong)),
+            ("x".repeat(1125), bounds, Some(Rejection::RequestMalformed)),
             (format!("GET / HTTP/1.1\r\n{field}"), bounds, None),
             (format!("GET / HTTP/1.1\r\n{field}{field}"), bounds, Some(Rejection::HeaderTooLarge)),
             (fields(256), HeadBounds::new(8192, 8192), None),
             (fields(257), HeadBounds::new(8192, 8192), Some(Rejection::HeaderTooLarge)),
             (format!("{}\r\n{}", fields(1), "A: b\r\n".repeat(5000)), bounds, None),
-            ("x".repeat(PINGORA_BYTES_MAX + 1), HeadBounds::new(usize::MAX, usize::MAX), Some(Rejection::UriTooLong)),
+            (
+                format!("GET {}", "x".repeat(PINGORA_BYTES_MAX)),
+                HeadBounds::new(usize::MAX, usize::MAX),
+                Some(Rejection::UriTooLong),
+            ),
         ] {
             let mut head = RequestBytes::default();
             head.see(text.as_bytes());
