@@ -17,7 +17,10 @@ const ENTITY_TAG_BYTES_MAX: usize = 256;
 ///
 /// An answer without any type is let through: RFC 9110 §8.3 leaves the guess to the reader, and the parser of key sets
 /// accepts nothing but a key set.
-pub(super) fn check_type(headers: &HeaderMap) -> Result<(), FetchError> {
+///
+/// # Errors
+/// [`FetchError::ContentEncoding`], [`FetchError::ContentType`].
+pub fn check_type(headers: &HeaderMap) -> Result<(), FetchError> {
     if let Some(encoding) = text(headers, CONTENT_ENCODING)
         && !encoding.eq_ignore_ascii_case("identity")
     {
@@ -36,7 +39,7 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), FetchError> {
 
 /// How long the answer says that it stays fresh: `max-age` less `Age` (RFC 9111 §4.2). Zero when it must not be kept or
 /// asked again each time, or when the number makes no sense; `None` when nothing is said. `Expires` is not read.
-pub(super) fn freshness(headers: &HeaderMap) -> Option<Duration> {
+pub fn freshness(headers: &HeaderMap) -> Option<Duration> {
     let mut freshness: Option<Duration> = None;
     for field in headers.get_all(CACHE_CONTROL) {
         let field = String::from_utf8_lossy(field.as_bytes());
@@ -56,7 +59,7 @@ pub(super) fn freshness(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// When the server says that it answered (RFC 9110 §6.6.1), by its own clock.
-pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
+pub fn date(headers: &HeaderMap) -> Option<SystemTime> {
     let date = text(headers, DATE)?;
     let timestamp = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
     Some(SystemTime::from(timestamp))
@@ -64,14 +67,14 @@ pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
 
 /// The tag by which the next request can ask whether anything has changed; `None` when there is none, or several, or
 /// something that [`is_entity_tag`] refuses.
-pub(super) fn entity_tag(headers: &HeaderMap) -> Option<Box<str>> {
+pub fn entity_tag(headers: &HeaderMap) -> Option<Box<str>> {
     let mut tags = headers.get_all(ETAG).iter();
     let tag = tags.next()?.to_str().ok()?.trim();
     (tags.next().is_none() && is_entity_tag(tag)).then(|| Box::from(tag))
 }
 
 /// Whether this is an entity tag, weak or strong (RFC 9110 §8.8.3), of at most [`ENTITY_TAG_BYTES_MAX`] bytes of ASCII.
-pub(super) fn is_entity_tag(text: &str) -> bool {
+pub fn is_entity_tag(text: &str) -> bool {
     let opaque = text.strip_prefix("W/").unwrap_or(text);
     let within = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     text.len() <= ENTITY_TAG_BYTES_MAX
@@ -85,7 +88,7 @@ pub(super) fn is_entity_tag(text: &str) -> bool {
 ///
 /// # Errors
 /// [`FetchError::RedirectRefused`] when it leads elsewhere, or is neither a whole URL nor an absolute path.
-pub(super) fn redirect(here: &Uri, headers: &HeaderMap) -> Result<Uri, FetchError> {
+pub fn redirect(here: &Uri, headers: &HeaderMap) -> Result<Uri, FetchError> {
     let location = text(headers, LOCATION).ok_or(FetchError::RedirectRefused)?;
     let origin = |uri: &Uri| Some((uri.scheme_str()?.to_ascii_lowercase(), super::server_of(uri)?));
     let origin_here = origin(here).ok_or(FetchError::RedirectRefused)?;
