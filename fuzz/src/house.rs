@@ -29,7 +29,7 @@ pub const NOW: i64 = 1_800_000_000;
 
 const CONFIGURATION: &str = r#"
 listeners: [{name: web, address: "127.0.0.1:1"}]
-admin: off
+admin: {address: off}
 issuers:
   main:
     issuer: https://issuer.test
