@@ -8,7 +8,6 @@ use libfuzzer_sys::fuzz_target;
 use portcullis::config::{
     error::{PROBLEMS_MAX, Problems},
     load::{Loaded, Secrets, load_text},
-    schema,
 };
 use portcullis_fuzz::house::World;
 
@@ -38,11 +37,10 @@ fuzz_target!(|data: &[u8]| {
         for text in [&shown, &json, &document] {
             assert!(holds_canary || !text.contains(CANARY), "{text}");
         }
-        let again = read(data, secrets);
-        assert_eq!(again.problems.render(), shown);
-        assert_eq!(again.config.is_some(), loaded.config.is_some());
+        if secrets == Secrets::Read {
+            assert_eq!(read(data, secrets).problems.render(), shown);
+        }
     }
-    std::hint::black_box(schema::schema());
 });
 
 fn read(data: &[u8], secrets: Secrets) -> Loaded {
