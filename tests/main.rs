@@ -17,6 +17,7 @@ mod decisions;
 mod diagnostics;
 mod documentation;
 mod framing;
+mod fuzzing;
 mod identity_provider;
 mod key_sets;
 mod lifecycle;

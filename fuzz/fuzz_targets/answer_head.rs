@@ -37,9 +37,14 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check_freshness(headers: &HeaderMap) {
-    let fields: Vec<String> =
-        headers.get_all("cache-control").iter().map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase()).collect();
-    let names = || fields.iter().flat_map(|field| field.split(',')).map(|part| part.split('=').next().unwrap_or_default().trim());
+    let fields: Vec<String> = headers
+        .get_all("cache-control")
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase())
+        .collect();
+    let names = || {
+        fields.iter().flat_map(|field| field.split(',')).map(|part| part.split('=').next().unwrap_or_default().trim())
+    };
     let freshness = freshness(headers);
     assert!(freshness.is_none_or(|freshness| freshness <= FRESHNESS_MAX));
     assert_eq!(freshness.is_some(), names().any(|name| ["no-store", "no-cache", "max-age"].contains(&name)));

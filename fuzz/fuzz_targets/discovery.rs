@@ -39,7 +39,8 @@ fn check(data: &[u8], expected: Expected<'_>, insecure_http: bool) {
     }
     for list in [&metadata.signing_algorithms, &metadata.scopes, &metadata.claims] {
         assert!(list.len() <= 64);
-        let is_shown = |text: &String| (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_shown =
+            |text: &String| (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         assert!(list.iter().all(is_shown));
     }
 }

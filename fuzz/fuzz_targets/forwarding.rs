@@ -56,7 +56,8 @@ static INSTALLED: LazyLock<Arc<Installed>> = LazyLock::new(|| {
     Arc::new(Installed::new(parts, &METRICS))
 });
 static TOKEN: LazyLock<String> = LazyLock::new(|| {
-    let claims = serde_json::json!({"iss": ISSUER, "aud": AUDIENCE, "exp": NOW + 60, "sub": "alice", "roles": ["a", "b"]});
+    let claims =
+        serde_json::json!({"iss": ISSUER, "aud": AUDIENCE, "exp": NOW + 60, "sub": "alice", "roles": ["a", "b"]});
     format!("Bearer {}", house::minted(claims.to_string().as_bytes()))
 });
 
@@ -118,7 +119,9 @@ fn check_forwarded(told: &HeaderMap, origin: Origin<'_>) {
         let (found, value) = pairs.next().expect("a pair");
         assert_eq!(found, name);
         match value.strip_prefix('"') {
-            Some(quoted) => quoted.strip_suffix('"').filter(|inside| !inside.contains(['"', '\\'])).expect("one string"),
+            Some(quoted) => {
+                quoted.strip_suffix('"').filter(|inside| !inside.contains(['"', '\\'])).expect("one string")
+            }
             None => {
                 assert!(!value.contains([':', '[', '"', ' ']), "{value:?} is no token");
                 value
@@ -160,7 +163,9 @@ fn check_rest(told: &HeaderMap, sent: &HeaderMap) {
             assert!(value == "1.1 portcullis" || sent.get_all(name).iter().any(|sent| sent == value));
         } else {
             assert!(sent.get_all(name).iter().any(|sent| sent == value), "{name} was not sent");
-            assert!(!spelling.contains("authorization") || !value.as_bytes().to_ascii_lowercase().starts_with(b"bearer"));
+            assert!(
+                !spelling.contains("authorization") || !value.as_bytes().to_ascii_lowercase().starts_with(b"bearer")
+            );
         }
     }
 }

@@ -35,10 +35,12 @@ fuzz_target!(|data: &[u8]| {
 fn naive(name: &str, names: FirewallNames<'_>) -> Ownership {
     let spelling = folded(name);
     let exact = |pattern: &str| !pattern.ends_with('*') && folded(pattern) == spelling;
-    let begins = |pattern: &str| pattern.strip_suffix('*').is_some_and(|begin| {
-        let begin = folded(begin);
-        !begin.is_empty() && spelling.starts_with(&begin)
-    });
+    let begins = |pattern: &str| {
+        pattern.strip_suffix('*').is_some_and(|begin| {
+            let begin = folded(begin);
+            !begin.is_empty() && spelling.starts_with(&begin)
+        })
+    };
     let configured: Vec<&str> = names.owned.iter().chain(names.strip).map(AsRef::as_ref).collect();
     let known = if names.keep_known { &[] } else { IDENTITY };
     let built_in: Vec<&str> = WRITTEN.iter().chain(OVERRIDES).chain(known).copied().collect();
@@ -51,7 +53,9 @@ fn naive(name: &str, names: FirewallNames<'_>) -> Ownership {
     if let Some(first) = plain.iter().find(|plain| exact(plain)) {
         return if first.eq_ignore_ascii_case(name) { Ownership::Plain } else { Ownership::Owned };
     }
-    if built_in.iter().any(|pattern| exact(pattern)) || configured.iter().chain(&built_in).any(|pattern| begins(pattern)) {
+    if built_in.iter().any(|pattern| exact(pattern))
+        || configured.iter().chain(&built_in).any(|pattern| begins(pattern))
+    {
         Ownership::Owned
     } else {
         Ownership::Free
@@ -61,7 +65,9 @@ fn naive(name: &str, names: FirewallNames<'_>) -> Ownership {
 fn check_respellings(firewall: &HeaderFirewall, name: &str, ownership: Ownership) {
     let shouted = name.to_ascii_uppercase();
     assert_eq!(firewall.ownership(&shouted), ownership);
-    for respelt in [format!("_{name}"), format!("{name}-"), folded(name), name.replace('-', "_"), name.replace('-', ".")] {
+    for respelt in
+        [format!("_{name}"), format!("{name}-"), folded(name), name.replace('-', "_"), name.replace('-', ".")]
+    {
         match (ownership, firewall.ownership(&respelt)) {
             (Ownership::Owned, Ownership::Owned) | (Ownership::Free, Ownership::Free) => {}
             // The respelling may be the one spelling that passes, or leave it.

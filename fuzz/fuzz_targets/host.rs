@@ -17,7 +17,8 @@ fn check(text: &str, name: &str) {
     assert_eq!(Host::parse(name).expect("a host still").name(), name);
     assert!(!name.is_empty() && !name.ends_with('.') && name == name.to_ascii_lowercase());
     let is_bracketed = name.starts_with('[');
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte) || (is_bracketed && b"[]:".contains(&byte));
+    let is_allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte) || (is_bracketed && b"[]:".contains(&byte));
     assert!(name.bytes().all(is_allowed), "{name}");
     // Upper case and a final dot name the same host.
     assert_eq!(Host::parse(&text.to_ascii_uppercase()).expect("a host still").name(), name);

@@ -44,7 +44,8 @@ fn check_set(data: &[u8], allowed: Algorithms) {
         }
     }
     expected.truncate(KEYS_MAX);
-    let found: Vec<_> = set.keys().iter().map(|key| (key.kid().map(str::to_owned), key.thumbprint().to_string())).collect();
+    let found: Vec<_> =
+        set.keys().iter().map(|key| (key.kid().map(str::to_owned), key.thumbprint().to_string())).collect();
     assert_eq!(found, expected);
     for key in set.keys() {
         check_key(key, allowed);

@@ -83,11 +83,7 @@ impl std::error::Error for DocumentFault {}
 ///
 /// # Errors
 /// A [`DocumentFault`]: it is not one JSON object, speaks for somebody else, or names no usable place of keys.
-pub fn parse(
-    text: &[u8],
-    expected: Expected<'_>,
-    insecure_http: bool,
-) -> Result<(String, Metadata), DocumentFault> {
+pub fn parse(text: &[u8], expected: Expected<'_>, insecure_http: bool) -> Result<(String, Metadata), DocumentFault> {
     let document = Object::parse(text).map_err(DocumentFault::NotAnObject)?;
     let string = |name: &str| document.get(name).and_then(Json::as_str);
     let issuer = string("issuer").ok_or(DocumentFault::IssuerMissing)?;

@@ -117,6 +117,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 mod tests {
     use super::{check_type, date, entity_tag, freshness, is_entity_tag, redirect};
     use crate::edge::jwks_client::FetchError;
+    use proptest::prelude::*;
     use std::time::{Duration, UNIX_EPOCH};
     use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
@@ -236,5 +237,29 @@ mod tests {
             assert_eq!(target.ok().map(|uri| uri.to_string()).as_deref(), expected, "{location}");
         }
         assert_eq!(redirect(&here, &HeaderMap::new()), Err(FetchError::RedirectRefused));
+    }
+
+    proptest! {
+        #[test]
+        fn a_redirect_never_leaves_its_server(location in "(https?:)?[/\\\\]{0,3}([a-z@:.0-9]{0,6}|keys\\.test(:443|:80)?)[a-z/?#@\\\\:]{0,8}") {
+            let here: Uri = "https://keys.test/a".parse().unwrap();
+            if let Ok(target) = redirect(&here, &headers(&format!("location: {location}"))) {
+                prop_assert_eq!(target.scheme_str(), Some("https"));
+                prop_assert!(target.host().is_some_and(|host| host.eq_ignore_ascii_case("keys.test")));
+                prop_assert_eq!(target.port_u16().unwrap_or(443), 443);
+                prop_assert!(!target.authority().unwrap().as_str().contains('@'));
+            }
+        }
+
+        #[test]
+        fn freshness_is_bounded_and_nothing_outweighs_no_store(
+            directives in prop::collection::vec("no-store|No-Cache|max-age=\"?[0-9]{0,22}\"?|public|max-age|a=b", 0..5)
+        ) {
+            let told = freshness(&headers(&format!("cache-control: {}", directives.join(", "))));
+            prop_assert!(told.is_none_or(|told| told <= Duration::from_secs(1 << 31)));
+            if directives.iter().any(|directive| directive.starts_with("no-") || directive.starts_with("No-")) {
+                prop_assert_eq!(told, Some(Duration::ZERO));
+            }
+        }
     }
 }
