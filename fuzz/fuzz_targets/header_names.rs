@@ -83,7 +83,7 @@ fn check_nominations(firewall: &HeaderFirewall, name: &str, ownership: Ownership
     if name.contains([',', ' ', '\t']) {
         return;
     }
-    let nominated = firewall.forbidden_nomination(&["close", name, "x"].join(",\t ")).map(str::to_owned);
+    let nominated = firewall.forbidden_nomination(&format!(",\t {name} ,")).map(str::to_owned);
     let is_forbidden = match ownership {
         Ownership::Free => false,
         Ownership::Plain => !name.eq_ignore_ascii_case("connection"),
