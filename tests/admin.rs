@@ -83,7 +83,8 @@ fn reading_and_changing_each_need_their_token_over_tcp() {
     let house = House::start(TOKENS);
     let bearer = |token: &str| format!("Bearer {token}");
     let (read, write, wrong) = (bearer(READ), bearer(WRITE), bearer("wrong-0123456789abcdef"));
-    let rows: [(&[(&str, &str)], u16, u16); 9] = [
+    type Row<'a> = (&'a [(&'a str, &'a str)], u16, u16);
+    let rows: [Row<'_>; 9] = [
         (&[], 401, 401),
         (&[("Authorization", &wrong)], 401, 401),
         (&[("Authorization", "Basic cmVhZDo=")], 401, 401),

@@ -342,7 +342,7 @@ mod tests {
                 .map(|piece| match piece {
                     Piece::Text(text) => text,
                     Piece::Dollar => "$",
-                    other => panic!("{other:?}"),
+                    Piece::Variable { written, .. } | Piece::Wrong { written, .. } => panic!("{written:?} is left"),
                 })
                 .collect();
             prop_assert_eq!(spelt, text);
