@@ -1,5 +1,7 @@
 //! The real program against a certified OpenID provider on loopback: its tokens pass, its expired ones do not, and its new keys are
 //! found. The provider's script is among the foreign cases, its modules where `PORTCULLIS_IDP_MODULES` says.
+mod rotation;
+
 use std::{env, fs, path::PathBuf, process::Command};
 
 use crate::support::{
@@ -101,9 +103,10 @@ impl Provider {
         token
     }
 
-    /// Signs with other keys from now on, and publishes those alone.
-    fn replace_keys(&self) {
-        assert_eq!(client::get(&self.address, "/__rotate?m=replace", &[]).status, 200);
+    /// Changes its keys: `add` publishes more, `promote` signs with new ones and keeps the old, `drop` withdraws those,
+    /// `replace` has others alone.
+    fn rotate(&self, how: &str) {
+        assert_eq!(client::get(&self.address, &format!("/__rotate?m={how}"), &[]).status, 200);
     }
 }
 
@@ -172,7 +175,7 @@ fn keys_that_a_certified_provider_replaces_are_found_and_the_old_ones_count_no_m
     let gateway = gateway(&provider, &upstream);
     let old = provider.token("ES256", 60);
     assert_eq!(ask(&gateway, &old).status, 200);
-    provider.replace_keys();
+    provider.rotate("replace");
     // Within the cooldown the last fetch settles what the set has; after it, a token that names a new key has the set fetched.
     let new = provider.token("ES256", 60);
     let passed = eventually(PATIENCE, || (ask(&gateway, &new).status == 200).then_some(()));

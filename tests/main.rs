@@ -11,18 +11,22 @@
 
 mod admin;
 mod architecture;
+mod attacks;
 mod connections;
 mod corpora;
 mod decisions;
 mod diagnostics;
 mod documentation;
+mod folding_upstreams;
 mod framing;
 mod fuzzing;
 mod identity_provider;
+mod init;
 mod key_sets;
 mod lifecycle;
 mod outages;
 mod paths_and_hosts;
+mod providers;
 mod refusals;
 mod remote_keys;
 mod security_identity_headers;

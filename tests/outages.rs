@@ -5,6 +5,7 @@
 mod discovery;
 mod files;
 mod kept;
+mod proxies;
 mod rotation;
 mod unknown_keys;
 

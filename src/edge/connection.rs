@@ -1,12 +1,9 @@
-//! The connection beneath Pingora's HTTP: counts connections, reads the request line as it was really sent, notices what
-//! Pingora refuses by itself, and ends the wait for an upstream that does not answer. It never changes, delays or keeps a
-//! byte.
+//! The connection beneath Pingora's HTTP: counts connections, shows `request_bytes` each request as it was really sent,
+//! notices what Pingora refuses by itself, and ends the wait for an upstream that does not answer. It never changes,
+//! delays or keeps a byte.
 //!
-//! Pingora repairs a request line that is not well-formed: `GET /public /admin HTTP/1.1` becomes a request for
-//! `/public%20/admin`. RFC 9112 §3.2 wants it refused instead, since nobody can know what was meant; so each line is
-//! looked at on its way in. A head that cannot be parsed at all Pingora answers by itself and tells nobody; but its answer
-//! passes here. And it has one timeout for the head and the body of a response; but while it waits for the head, it
-//! listens to the client, here.
+//! A head that cannot be parsed at all Pingora answers by itself and tells nobody; but its answer passes here. And it has
+//! one timeout for the head and the body of a response; but while it waits for the head, it listens to the client, here.
 use std::{
     fmt, io,
     net::IpAddr,
@@ -34,7 +31,11 @@ use tokio::{
     time::Sleep,
 };
 
-use crate::edge::{clock, metrics::Metrics};
+use crate::edge::{
+    clock,
+    metrics::Metrics,
+    request_bytes::{Fault, RequestBytes},
+};
 
 /// Told of the client whose request could not be parsed.
 type Unparsed = Arc<dyn Fn(Option<IpAddr>) + Send + Sync>;
@@ -72,7 +73,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Watched<A> {
 /// One connection.
 pub struct Connection {
     inner: Stream,
-    line: RequestLine,
+    bytes: RequestBytes,
     /// Set from outside: what comes next is the beginning of a request.
     between_requests: AtomicBool,
     /// Set from outside: the head of the current request was parsed, so that the answer is ours.
@@ -87,7 +88,7 @@ pub struct Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Connection({:?})", self.line)
+        write!(formatter, "Connection({:?})", self.bytes)
     }
 }
 
@@ -95,7 +96,7 @@ impl Connection {
     fn new(inner: Stream, unparsed: Unparsed) -> Self {
         Self {
             inner,
-            line: RequestLine::default(),
+            bytes: RequestBytes::default(),
             between_requests: AtomicBool::new(true),
             is_parsed: AtomicBool::new(false),
             unparsed,
@@ -110,9 +111,9 @@ impl Connection {
         session.as_downstream().stream()?.as_any().downcast_ref()
     }
 
-    /// Whether the request line of the current request is one that Pingora had to repair.
-    pub fn has_irregular_line(session: &Session) -> bool {
-        Self::of(session).is_some_and(|connection| connection.line.is_irregular())
+    /// What Pingora had to put right in the bytes of the current request.
+    pub fn fault(session: &Session) -> Option<Fault> {
+        Self::of(session)?.bytes.fault()
     }
 
     /// The head of the current request was parsed.
@@ -168,7 +169,7 @@ impl Connection {
 
     /// What is written while no request was parsed is Pingora's answer to one that could not be.
     fn notice_answer(&self) {
-        let has_request = self.line.has_begun && !self.between_requests.load(Ordering::Relaxed);
+        let has_request = self.bytes.has_begun() && !self.between_requests.load(Ordering::Relaxed);
         if has_request && !self.is_parsed.swap(true, Ordering::Relaxed) {
             (self.unparsed)(self.client());
         }
@@ -179,41 +180,6 @@ impl Connection {
             SocketAddr::Inet(address) => Some(address.ip().to_canonical()),
             SocketAddr::Unix(_) => None,
         }
-    }
-}
-
-/// What was seen of a request line so far (RFC 9112 §3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct RequestLine {
-    has_begun: bool,
-    has_ended: bool,
-    spaces: u8,
-    has_forbidden_byte: bool,
-}
-
-impl RequestLine {
-    fn see(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            if self.has_ended {
-                return;
-            }
-            match byte {
-                // Empty lines before a request line are skipped (RFC 9112 §2.2).
-                b'\r' | b'\n' if !self.has_begun => continue,
-                b'\n' => self.has_ended = true,
-                b'\r' => {}
-                b' ' => self.spaces = self.spaces.saturating_add(1),
-                // What Pingora would escape or, with all that follows a `#`, drop: no request target may hold it
-                // (RFC 3986 §2, RFC 9112 §3.2).
-                b'<' | b'>' | b'"' | b'#' | 0..=0x1f | 0x7f => self.has_forbidden_byte = true,
-                _ => {}
-            }
-            self.has_begun = true;
-        }
-    }
-
-    const fn is_irregular(&self) -> bool {
-        self.has_forbidden_byte || self.spaces != 2
     }
 }
 
@@ -228,10 +194,10 @@ impl AsyncRead for Connection {
         let arrived = buffer.filled().get(before..).unwrap_or_default();
         if !arrived.is_empty() {
             if self.between_requests.swap(false, Ordering::Relaxed) {
-                self.line = RequestLine::default();
+                self.bytes = RequestBytes::default();
                 self.is_parsed.store(false, Ordering::Relaxed);
             }
-            self.line.see(arrived);
+            self.bytes.see(arrived);
         }
         if polled.is_pending() && self.gives_up(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -313,34 +279,5 @@ impl GetProxyDigest for Connection {
 impl GetSocketDigest for Connection {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.inner.get_socket_digest()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_irregular_where_it_would_have_to_be_repaired() {
-        for (text, irregular) in [
-            ("GET / HTTP/1.1\r\nA: b c d\r\n\r\n", false),
-            ("\r\n\r\nGET /a?b=c HTTP/1.1\r\n", false),
-            ("GET / HTTP/1.1\n", false),
-            ("GET /public /admin HTTP/1.1\r\n", true),
-            ("GET  / HTTP/1.1\r\n", true),
-            ("GET / HTTP/1.1 \r\n", true),
-            ("GET /a\tb HTTP/1.1\r\n", true),
-            ("GET /<a> HTTP/1.1\r\n", true),
-            ("GET /\"a\" HTTP/1.1\r\n", true),
-            ("GET /\u{1} HTTP/1.1\r\n", true),
-            ("GET /\r\n", true),
-        ] {
-            let mut whole = RequestLine::default();
-            whole.see(text.as_bytes());
-            let mut in_pieces = RequestLine::default();
-            text.as_bytes().chunks(1).for_each(|piece| in_pieces.see(piece));
-            assert_eq!(whole, in_pieces, "{text:?}");
-            assert_eq!(whole.is_irregular(), irregular, "{text:?}");
-        }
     }
 }

@@ -4,7 +4,7 @@
 //! nominates, so that nothing the client sent can remove or join them.
 use std::net::IpAddr;
 
-use http::{HeaderName, HeaderValue, Version, header};
+use http::{HeaderName, HeaderValue, Method, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{Result, protocols::l4::socket::SocketAddr};
 use pingora_proxy::Session;
@@ -38,6 +38,13 @@ pub fn client_address(session: &Session) -> Option<IpAddr> {
     }
 }
 
+/// How often an OPTIONS request may still be forwarded, where it says so: at 0 the gateway answers it itself (RFC 9110
+/// §7.6.2). TRACE, of which the same is true, never comes so far.
+pub fn forwards_left(request: &RequestHeader) -> Option<u64> {
+    let field = request.headers.get(header::MAX_FORWARDS).filter(|_| request.method == Method::OPTIONS)?;
+    field.to_str().ok()?.parse().ok()
+}
+
 /// Makes the request that is forwarded: owned names leave in every spelling, then the gate's own are written.
 ///
 /// # Errors
@@ -54,6 +61,9 @@ pub fn rewrite_request(request: &mut RequestHeader, exchange: &Exchange, origin:
     }
     if let Some(target) = &judgement.target {
         request.set_raw_path(target.as_bytes())?;
+    }
+    if let Some(left) = forwards_left(request) {
+        request.insert_header(header::MAX_FORWARDS, left.saturating_sub(1))?;
     }
     write_origin(request, exchange, origin)?;
     if let Some(host) = &route.rewrite.host {
@@ -183,6 +193,10 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
     }
     for name in HOP_BY_HOP {
         response.remove_header(*name);
+    }
+    // That of the final response Pingora writes itself.
+    if response.status.is_informational() && !is_upgrade {
+        response.remove_header(&header::CONNECTION);
     }
     if !is_upgrade {
         response.remove_header(header::UPGRADE.as_str());

@@ -8,10 +8,8 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use pingora::http::{
-    RequestHeader, ResponseHeader,
-    authority::{RawTargetAuthority, raw_target_authority},
-};
+use http::StatusCode;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{Error, ErrorSource, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
@@ -27,7 +25,7 @@ use crate::{
         issuer_keys::KeyWaiters,
         metrics::Metrics,
         report::Reporter,
-        respond,
+        request_bytes, respond, target,
     },
     gate::{
         decide::Decision,
@@ -90,7 +88,7 @@ impl Gateway {
 
     fn request<'s>(&self, session: &'s Session) -> Request<'s> {
         let header = session.req_header();
-        let (authority, path) = target_of(header);
+        let (authority, path) = target::authority_and_path(header);
         Request {
             listener: self.listener,
             version: header.version,
@@ -119,6 +117,11 @@ impl Gateway {
                 respond::answer(session, *status, body.as_deref(), exchange.identifiers.request()).await?;
                 Ok(true)
             }
+            Some(Action::Forward(_)) if forwarding::forwards_left(session.req_header()) == Some(0) => {
+                let request_id = exchange.identifiers.request();
+                respond::answer(session, StatusCode::NO_CONTENT.as_u16(), None, request_id).await?;
+                Ok(true)
+            }
             Some(Action::Forward(_)) | None => Ok(false),
         }
     }
@@ -145,9 +148,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        if Connection::has_irregular_line(session) {
-            let refusal = Refusal::new(Rejection::RequestMalformed).because("a request line that is not well-formed");
-            self.refuse(session, exchange, refusal).await?;
+        if let Some(fault) = Connection::fault(session) {
+            // Where such a request ends, others may see differently.
+            session.set_keepalive(None);
+            self.refuse(session, exchange, malformed(fault)).await?;
             return Ok(true);
         }
         let mut judgement = self.decide(session, exchange).await;
@@ -178,6 +182,10 @@ impl ProxyHttp for Gateway {
         // As long as the request goes out, nobody can expect the response.
         if exchange.head_patience.is_some() {
             Connection::expect_head(session, exchange.head_patience);
+        }
+        if let Some(fault) = Connection::fault(session) {
+            exchange.refusal = Some(malformed(fault));
+            return Err(Error::new_down(ErrorType::InvalidHTTPHeader));
         }
         exchange.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
         let limit = exchange.installed.gatekeeper.ruleset().limits.body_bytes;
@@ -240,12 +248,11 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
-            exchange.refusal =
-                Some(Refusal::new(Rejection::UpstreamUnreachable).because("it switched protocols without being asked"));
+        if let Err(fault) = framing::check_response(session.req_header(), response) {
+            exchange.refusal = Some(Refusal::new(Rejection::UpstreamUnreachable).because(fault));
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
-        let is_head = !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        let is_head = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
         if let Some(attempt) = exchange.attempt.as_ref().filter(|_| is_head) {
             Connection::expect_head(session, None);
             exchange.head_patience = None;
@@ -332,26 +339,6 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// Authority and path of the target. They are told apart by Pingora's own classifier, so that no two parsers can
-/// disagree about one target.
-///
-/// A target in neither origin nor absolute form (RFC 9112 §3.2) is a path as a whole, which the gate refuses: Pingora
-/// calls it `/`, and would forward it as it was sent.
-fn target_of(header: &RequestHeader) -> (Option<&str>, &str) {
-    let target = header.raw_path();
-    match raw_target_authority(target) {
-        RawTargetAuthority::Absolute { authority, .. } => {
-            (Some(std::str::from_utf8(authority).unwrap_or_default()), header.uri.path())
-        }
-        RawTargetAuthority::None if target.starts_with(b"/") => {
-            (header.uri.authority().map(|authority| authority.as_str()), header.uri.path())
-        }
-        RawTargetAuthority::None | RawTargetAuthority::AmbiguousAuthority => {
-            (None, std::str::from_utf8(target).unwrap_or_default())
-        }
-    }
-}
-
 /// Where a request that may pass is to go, and how long the head of the response may take.
 fn destination(exchange: &Exchange) -> Result<(UpstreamId, Option<Duration>)> {
     let id = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
@@ -368,6 +355,10 @@ fn may_try_again(exchange: &Exchange) -> bool {
         .attempt
         .as_ref()
         .is_some_and(|attempt| attempt.tried.len() <= exchange.installed.upstreams.retries(attempt.upstream))
+}
+
+fn malformed(fault: request_bytes::Fault) -> Refusal {
+    Refusal::new(Rejection::RequestMalformed).because(fault.to_string())
 }
 
 /// What a failure is to the client; nothing when it was the client that went away.

@@ -21,6 +21,7 @@ pub mod header_value;
 pub mod host;
 pub mod issuer;
 pub mod json;
+mod key_material;
 pub mod keys;
 pub mod known_headers;
 pub mod path;

@@ -155,12 +155,18 @@ impl Gatekeeper {
                     return Ok(Known::Token(known));
                 }
                 judgement.cache = CacheUse::Stale;
-                self.cache.forget(digest);
             }
         }
-        let known = match self.verified(token, route, patience, judgement)? {
-            Known::Token(known) => known,
-            awaiting @ Known::AwaitKeys(_) => return Ok(awaiting),
+        let known = match self.verified(token, route, patience, judgement) {
+            Ok(Known::Token(known)) => known,
+            // Asked again after the wait, and stale then too unless its key came back.
+            Ok(awaiting @ Known::AwaitKeys(_)) => return Ok(awaiting),
+            Err(refusal) => {
+                if let Some(digest) = digest.filter(|_| judgement.cache == CacheUse::Stale) {
+                    self.cache.forget(&digest);
+                }
+                return Err(refusal);
+            }
         };
         if let Some(digest) = digest {
             self.cache.remember(digest, Arc::clone(&known), self.generation);

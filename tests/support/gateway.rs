@@ -33,6 +33,12 @@ pub(crate) struct Builder {
     folder: Folder,
 }
 
+/// A gateway that listens, but is never ready.
+pub(crate) struct Unready {
+    _process: Process,
+    _folder: Folder,
+}
+
 /// A gateway that is ready.
 pub(crate) struct Gateway {
     process: Process,
@@ -107,6 +113,14 @@ impl Builder {
             }
         }
         panic!("no free port in {STARTS_MAX} starts");
+    }
+
+    /// Starts it without waiting: for what is never ready. Says where it will listen.
+    pub(crate) fn spawn_unready(self) -> (Unready, Address) {
+        let (process, listen, _) = self.spawn();
+        let accepts = eventually(PATIENCE, || Wire::connect(&listen).ok());
+        assert!(accepts.is_some(), "nobody listens on {listen}");
+        (Unready { _process: process, _folder: self.folder }, listen)
     }
 
     /// Starts it and waits until it has ended: for what must not start. Gives its files too.
@@ -221,6 +235,18 @@ impl Gateway {
         self.process.signal(signal);
     }
 
+    /// Its number among the processes.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// From now on it can open so many files and connections; what is open stays open.
+    pub(crate) fn limit_open_files(&self, limit: u32) {
+        let arguments = [format!("--pid={}", self.id()), format!("--nofile={limit}:")];
+        let finished = process::run("prlimit", Command::new("prlimit").args(arguments));
+        assert_eq!(finished.code(), Some(0), "{finished:?}");
+    }
+
     /// Asks it to stop and waits for the end.
     pub(crate) fn stop(mut self) -> Account {
         self.signal("TERM");
@@ -236,6 +262,17 @@ impl Gateway {
     pub(crate) fn run(&self, arguments: &[&str]) -> Account {
         process::run("portcullis", command(&self.environment).current_dir(self.folder.path()).args(arguments))
     }
+}
+
+/// A gateway of a configuration as documentation writes it, whose addresses a reader is told to edit: clients come in at port 8080,
+/// the admin address (which may be left out) has port 9400, the service listens on port 3000.
+pub(crate) fn documented(config: &str, upstream: &Address) -> Builder {
+    let admin = if config.contains("\nadmin:") { "" } else { "admin: {address: 127.0.0.1:9400}\n" };
+    let edited = format!("{admin}{config}")
+        .replace("127.0.0.1:8080", "\"{listen}\"")
+        .replace("127.0.0.1:9400", "\"{admin}\"")
+        .replace("127.0.0.1:3000", "\"{upstream}\"");
+    Builder::new(edited).set("upstream", upstream)
 }
 
 /// Runs a command of the binary that needs no gateway.

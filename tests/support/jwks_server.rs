@@ -11,7 +11,7 @@ use super::{
     keys::key_set,
     server::Server,
     waiting::{Gate, PATIENCE},
-    wire::{Head, Wire},
+    wire::{Address, Head, Wire},
 };
 
 /// What the next requests get.
@@ -113,6 +113,11 @@ impl JwksServer {
             let _ = serve(wire, &handled);
         });
         Self { server, record }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &Address {
+        self.server.address()
     }
 
     /// The URL of the key set.

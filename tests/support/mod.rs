@@ -1,6 +1,7 @@
 //! What the integration tests stand on: the real binary, byte-exact sockets, keys and tokens. It never decides what is right: tests do.
 #![allow(dead_code, reason = "support is written for all test files, also for those that come later")]
 
+pub(crate) mod attack;
 pub(crate) mod client;
 pub(crate) mod corpora;
 pub(crate) mod fixture;
@@ -15,6 +16,7 @@ pub(crate) mod process;
 pub(crate) mod ruleset;
 pub(crate) mod server;
 pub(crate) mod shared;
+pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod upstream;
 pub(crate) mod waiting;

@@ -5,6 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::waiting::PATIENCE;
@@ -88,6 +89,7 @@ impl Stream {
 pub(crate) struct Wire {
     stream: Stream,
     unread: Vec<u8>,
+    record: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
 impl Wire {
@@ -102,7 +104,13 @@ impl Wire {
     /// Takes over an accepted connection.
     pub(crate) fn new(stream: Stream) -> io::Result<Self> {
         stream.bound_by_patience()?;
-        Ok(Self { stream, unread: Vec::new() })
+        Ok(Self { stream, unread: Vec::new(), record: None })
+    }
+
+    /// Adds every byte that is read from now on to `record`, whether it is understood or not.
+    pub(crate) fn recorded_in(mut self, record: Arc<Mutex<Vec<u8>>>) -> Self {
+        self.record = Some(record);
+        self
     }
 
     /// Sends the bytes as they are.
@@ -113,6 +121,28 @@ impl Wire {
     /// Ends the connection.
     pub(crate) fn shut(&self) {
         self.stream.shut();
+    }
+
+    /// Passes on what comes from either side to the other, until one of them ends.
+    pub(crate) fn relay(self, other: Self) {
+        let (Ok(here), Ok(there)) = (self.stream.try_clone(), other.stream.try_clone()) else { return };
+        let (mut from_here, mut from_there) = (self, other);
+        let back = std::thread::spawn(move || from_there.pass_on(here));
+        from_here.pass_on(there);
+        let _ = back.join();
+    }
+
+    fn pass_on(&mut self, mut to: Stream) {
+        let mut bytes = std::mem::take(&mut self.unread);
+        let mut buffer = [0; 16 * 1024];
+        while to.write_all(&bytes).is_ok() {
+            match self.stream.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => bytes = buffer[..read].to_vec(),
+            }
+        }
+        to.shut();
+        self.shut();
     }
 
     /// The bytes up to and with the first blank line; `None` when the peer closed before the first byte.
@@ -205,6 +235,9 @@ impl Wire {
         let mut buffer = [0; 16 * 1024];
         let amount = self.stream.read(&mut buffer)?;
         self.unread.extend_from_slice(&buffer[..amount]);
+        if let Some(record) = &self.record {
+            record.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..amount]);
+        }
         Ok(amount)
     }
 

@@ -95,7 +95,9 @@ pub(super) fn issuer(issuer: &Issuer, slot: &KeySlot) -> Value {
     let keys: Vec<Value> =
         set.as_deref().map_or_else(Vec::new, |set| set.keys().iter().map(|key| view_of_key(key)).collect());
     let skipped: Vec<Value> = set.as_deref().map_or_else(Vec::new, |set| {
-        let view = |skipped: &crate::gate::keys::SkippedKey| json!({ "kid": skipped.kid, "reason": skipped.reason });
+        let view = |skipped: &crate::gate::keys::SkippedKey| {
+            json!({ "kid": skipped.kid.as_deref().map(view_of_kid), "reason": skipped.reason })
+        };
         set.skipped().iter().map(view).collect()
     });
     json!({
@@ -109,6 +111,7 @@ pub(super) fn issuer(issuer: &Issuer, slot: &KeySlot) -> Value {
         "has_keys": set.is_some(),
         "keys": keys,
         "skipped": skipped,
+        "skipped_count": set.as_deref().map_or(0, crate::gate::keys::KeySet::skipped_count),
         "source": view_of_source(&slot.status(clock::monotonic())),
     })
 }
@@ -132,6 +135,9 @@ fn view_of_source(status: &KeyStatus) -> Value {
             "age_seconds": status.age.map(|age| age.as_secs()),
             "from_disk": status.is_restored,
             "last_error": status.last_error.as_deref().map(printable),
+            "metadata_error": status.metadata_error.as_deref().map(printable),
+            "kept_on_disk": status.kept.map(clock::rfc3339),
+            "disk_error": status.disk_error.as_deref().map(printable),
             "next_refresh_in_seconds": status.next_attempt_in.as_secs(),
             "stale_in_seconds": status.stale_in.map(|left| left.as_secs()),
         }),
@@ -143,6 +149,12 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(|letter| if (' '..='~').contains(&letter) { letter } else { '?' }).collect()
 }
 
+/// A `kid` is a text from outside, and this may be read in a terminal.
+fn view_of_kid(kid: &str) -> String {
+    let is_plain = kid.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_plain { kid.to_owned() } else { quoted(kid) }
+}
+
 fn view_of_key(key: &Key) -> Value {
     let (name, is_public) = match key.key_type() {
         KeyType::Secret => ("secret", false),
@@ -152,8 +164,7 @@ fn view_of_key(key: &Key) -> Value {
         KeyType::Ed25519 => ("Ed25519", true),
     };
     json!({
-        // A kid is a text from outside, and this may be read in a terminal.
-        "kid": key.kid().map(|kid| if kid.bytes().all(|byte| byte.is_ascii_graphic()) { kid.to_owned() } else { quoted(kid) }),
+        "kid": key.kid().map(view_of_kid),
         "type": name,
         "algorithms": key.algorithms().iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>(),
         "thumbprint": is_public.then(|| key.thumbprint().to_string()),

@@ -54,15 +54,19 @@ pub fn freshness(headers: &HeaderMap) -> Option<Duration> {
             freshness = Some(freshness.map_or(stated, |earlier| earlier.min(stated)));
         }
     }
-    let age = text(headers, AGE).map_or(Duration::ZERO, delta_seconds);
-    freshness.map(|freshness| freshness.saturating_sub(age))
+    freshness.map(|freshness| freshness.saturating_sub(age(headers)))
 }
 
-/// When the server says that it answered (RFC 9110 §6.6.1), by its own clock.
+/// What the server's clock says now: when it answered (RFC 9110 §6.6.1), and for how long a cache has kept that since
+/// (RFC 9111 §5.1).
 pub fn date(headers: &HeaderMap) -> Option<SystemTime> {
     let date = text(headers, DATE)?;
     let timestamp = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
-    Some(SystemTime::from(timestamp))
+    SystemTime::from(timestamp).checked_add(age(headers))
+}
+
+fn age(headers: &HeaderMap) -> Duration {
+    text(headers, AGE).map_or(Duration::ZERO, delta_seconds)
 }
 
 /// The tag by which the next request can ask whether anything has changed; `None` when there is none, or several, or
@@ -184,6 +188,8 @@ mod tests {
         for (value, expected) in rows {
             let expected = expected.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
             assert_eq!(date(&headers(&format!("date: {value}"))), expected, "{value}");
+            let later = expected.map(|expected| expected + Duration::from_secs(90));
+            assert_eq!(date(&headers(&format!("date: {value}\nage: 90"))), later, "{value} from a cache");
         }
     }
 

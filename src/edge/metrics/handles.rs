@@ -166,7 +166,7 @@ impl IssuerMetrics {
     /// This is the current set.
     pub fn holds(&self, set: &KeySet) {
         self.keys.set(i64::try_from(set.keys().len()).unwrap_or(i64::MAX));
-        self.skipped_keys.set(i64::try_from(set.skipped().len()).unwrap_or(i64::MAX));
+        self.skipped_keys.set(i64::try_from(set.skipped_count()).unwrap_or(i64::MAX));
     }
 
     /// There is no set any more.
