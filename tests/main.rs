@@ -19,6 +19,7 @@ mod diagnostics;
 mod documentation;
 mod folding_upstreams;
 mod framing;
+mod fuzzing;
 mod identity_provider;
 mod init;
 mod key_sets;

@@ -86,6 +86,8 @@ pub fn find<'r>(
 /// Joined credentials of which some are Bearer's are Bearer's too, read from the comma before them: they are no token,
 /// but what stands there must not pass as another scheme's either.
 pub fn credentials(value: &str) -> Credentials<'_> {
+    // White space around a value is no part of it (RFC 9110 §5.5), and not every protocol takes it away.
+    let value = value.trim_matches([' ', '\t']);
     if let Some(rest) = after_bearer(value) {
         return Credentials::Bearer(rest);
     }
@@ -208,6 +210,7 @@ fn repeated(detail: &'static str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn check(lines: &[(&str, &str)], query: Option<&str>, expected: Result<Option<&str>, Rejection>) {
         let sources = [
@@ -257,6 +260,19 @@ mod tests {
     }
 
     #[test]
+    fn white_space_before_a_scheme_does_not_make_it_another() {
+        for value in [" Bearer t", "\t bearer t", " Basic x, Bearer t", "Bearer t "] {
+            assert!(matches!(credentials(value), Credentials::Bearer(_)), "{value:?}");
+            check(
+                &[("authorization", value)],
+                None,
+                if value.contains(',') { Err(Rejection::TokenRepeated) } else { Ok(Some("t")) },
+            );
+        }
+        assert_eq!(credentials(" Basic x"), Credentials::Other);
+    }
+
+    #[test]
     fn a_token_that_was_found_is_not_shown() {
         let token = FoundToken { text: "secret", in_query: true };
         assert_eq!(format!("{token:?}"), "FoundToken(6 bytes, in the query: true)");
@@ -289,5 +305,36 @@ mod tests {
             assert_eq!(query_without(query, &names).as_deref(), expected, "{query}");
         }
         assert_eq!(query_without("access_token=t", &[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_forwarded_of_a_query_has_no_token_and_all_the_rest(
+            parameters in prop::collection::vec(("[&;]", "access_token|%61ccess%5ftoken|access_token2|a|", "(=[a-z%=]{0,4})?"), 0..8)
+        ) {
+            let text = |is_wanted: fn(&str) -> bool| {
+                let kept = parameters.iter().filter(|(_, name, _)| is_wanted(name));
+                let text: String = kept.flat_map(|(separator, name, value)| [separator, name, value]).cloned().collect();
+                text.get(1..).unwrap_or_default().to_owned()
+            };
+            let is_token = |name: &str| name.starts_with('%') || name == "access_token";
+            let all = text(|_| true);
+            let names = [Box::from("access_token")];
+            let split = |query: &str| query.split(['&', ';']).map(str::to_owned).collect::<Vec<_>>();
+            match query_without(&all, &names) {
+                None => prop_assert!(!parameters.iter().any(|(_, name, _)| is_token(name))),
+                Some(rest) => {
+                    let expected = text(|name| !(name.starts_with('%') || name == "access_token"));
+                    prop_assert_eq!(split(&rest), split(&expected));
+                    prop_assert_eq!(query_without(&rest, &names), None);
+                }
+            }
+            let no_headers = HeaderMap::new();
+            let count = parameters.iter().filter(|(_, name, _)| is_token(name)).count();
+            let found = find(&[TokenSource::Query("access_token".into())], &no_headers, Some(&all));
+            let found = found.map(|token| token.is_some()).map_err(|refusal| refusal.rejection());
+            let expected = [Ok(false), Ok(true)].get(count).copied().unwrap_or(Err(Rejection::TokenRepeated));
+            prop_assert_eq!(found, expected);
+        }
     }
 }
