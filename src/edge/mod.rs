@@ -6,6 +6,7 @@ pub mod access_log;
 pub mod admin;
 pub mod clock;
 pub mod connection;
+pub mod cors;
 pub mod discovery;
 pub mod exchange;
 pub mod files;

@@ -20,6 +20,7 @@ use crate::{
     edge::{
         clock,
         connection::Connection,
+        cors,
         exchange::{Attempt, Exchange},
         forwarding::{self, Origin},
         framing,
@@ -94,6 +95,7 @@ impl Gateway {
         Request {
             listener: self.listener,
             version: header.version,
+            is_encrypted: is_encrypted(session),
             method: header.method.as_str(),
             authority,
             path,
@@ -105,18 +107,23 @@ impl Gateway {
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, refusal: Refusal) -> Result<()> {
         let realm = &exchange.installed.gatekeeper.ruleset().realm;
-        let sent = respond::refuse(session, &refusal, realm, exchange.identifiers.request()).await;
+        let cors = cors::rule(exchange);
+        let sent = respond::refuse(session, &refusal, realm, exchange.identifiers.request(), cors).await;
         exchange.refusal = Some(refusal);
         sent
     }
 
     /// What is to become of a request that may pass: nothing when it is to be forwarded.
     async fn answer_here(&self, session: &mut Session, exchange: &Exchange) -> Result<bool> {
+        if cors::answer_preflight(session, exchange).await? {
+            return Ok(true);
+        }
         let route = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
         let ruleset = exchange.installed.gatekeeper.ruleset();
         match route.and_then(|id| ruleset.routes.route(id)).map(|route| &route.action) {
             Some(Action::Respond { status, body }) => {
-                respond::answer(session, *status, body.as_deref(), exchange.identifiers.request()).await?;
+                let cors = cors::rule(exchange);
+                respond::answer(session, *status, body.as_deref(), exchange.identifiers.request(), cors).await?;
                 Ok(true)
             }
             Some(Action::Forward(_)) | None => Ok(false),
@@ -229,7 +236,7 @@ impl ProxyHttp for Gateway {
         let origin = Origin {
             client: forwarding::client_address(session),
             host: session.req_header().headers.get(http::header::HOST),
-            is_encrypted: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+            is_encrypted: is_encrypted(session),
         };
         forwarding::rewrite_request(request, exchange, origin)
     }
@@ -265,7 +272,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> Result<()> {
         framing::fit_to_client(session, response);
-        forwarding::rewrite_response(response, exchange)
+        forwarding::rewrite_response(response, exchange, &session.req_header().headers)
     }
 
     fn fail_to_connect(
@@ -330,6 +337,11 @@ impl ProxyHttp for Gateway {
         // The access log tells it, once and without the client's text.
         true
     }
+}
+
+/// Whether the request came by TLS.
+fn is_encrypted(session: &Session) -> bool {
+    session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
 }
 
 /// Authority and path of the target. They are told apart by Pingora's own classifier, so that no two parsers can
