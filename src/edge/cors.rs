@@ -6,10 +6,7 @@ use pingora_proxy::Session;
 
 use crate::{
     edge::{exchange::Exchange, respond},
-    gate::{
-        cors::{Answer, Cors, CorsRule, Preflight, is_cors_header},
-        route::Route,
-    },
+    gate::cors::{Answer, Cors, CorsRule, Preflight, is_cors_header},
 };
 
 /// What the answer to a preflight depends on, besides the origin.
@@ -17,15 +14,10 @@ const PREFLIGHT_VARY: &str = "Origin, Access-Control-Request-Method, Access-Cont
 
 /// The gate's own rule for the exchange's route; nothing where there is none, or where the upstream speaks for itself.
 pub fn rule(exchange: &Exchange) -> Option<&CorsRule> {
-    match route(exchange)?.cors.as_ref()? {
+    match exchange.route()?.cors.as_ref()? {
         Cors::Gate(rule) => Some(rule),
         Cors::Upstream => None,
     }
-}
-
-fn route(exchange: &Exchange) -> Option<&Route> {
-    let id = exchange.judgement.as_ref()?.route?;
-    exchange.installed.gatekeeper.ruleset().routes.route(id)
 }
 
 /// Answers a preflight where the route's rule is the gate's own; says whether it did.

@@ -40,6 +40,11 @@ pub fn client_address(session: &Session) -> Option<IpAddr> {
     }
 }
 
+/// Whether the client's connection is one of TLS.
+pub fn is_encrypted(session: &Session) -> bool {
+    session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
+}
+
 /// Makes the request that is forwarded: owned names leave in every spelling, then the gate's own are written.
 ///
 /// # Errors

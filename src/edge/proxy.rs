@@ -95,7 +95,7 @@ impl Gateway {
         Request {
             listener: self.listener,
             version: header.version,
-            is_encrypted: is_encrypted(session),
+            is_encrypted: forwarding::is_encrypted(session),
             method: header.method.as_str(),
             authority,
             path,
@@ -118,9 +118,7 @@ impl Gateway {
         if cors::answer_preflight(session, exchange).await? {
             return Ok(true);
         }
-        let route = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
-        let ruleset = exchange.installed.gatekeeper.ruleset();
-        match route.and_then(|id| ruleset.routes.route(id)).map(|route| &route.action) {
+        match exchange.route().map(|route| &route.action) {
             Some(Action::Respond { status, body }) => {
                 let cors = cors::rule(exchange);
                 respond::answer(session, *status, body.as_deref(), exchange.identifiers.request(), cors).await?;
@@ -236,7 +234,7 @@ impl ProxyHttp for Gateway {
         let origin = Origin {
             client: forwarding::client_address(session),
             host: session.req_header().headers.get(http::header::HOST),
-            is_encrypted: is_encrypted(session),
+            is_encrypted: forwarding::is_encrypted(session),
         };
         forwarding::rewrite_request(request, exchange, origin)
     }
@@ -339,11 +337,6 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// Whether the request came by TLS.
-fn is_encrypted(session: &Session) -> bool {
-    session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
-}
-
 /// Authority and path of the target. They are told apart by Pingora's own classifier, so that no two parsers can
 /// disagree about one target.
 ///
@@ -366,9 +359,7 @@ fn target_of(header: &RequestHeader) -> (Option<&str>, &str) {
 
 /// Where a request that may pass is to go, and how long the head of the response may take.
 fn destination(exchange: &Exchange) -> Result<(UpstreamId, Option<Duration>)> {
-    let id = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
-    let route = id.and_then(|id| exchange.installed.gatekeeper.ruleset().routes.route(id));
-    match route.map(|route| (&route.action, route.timeout)) {
+    match exchange.route().map(|route| (&route.action, route.timeout)) {
         Some((Action::Forward(upstream), timeout)) => Ok((*upstream, timeout)),
         Some((Action::Respond { .. }, _)) | None => Err(Error::new(ErrorType::InternalError)),
     }
