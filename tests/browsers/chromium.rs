@@ -215,7 +215,7 @@ fn a_browser_lets_pages_of_allowed_origins_read_and_no_page_of_another_act() {
     let origins = Origins::new(server.address(), gateway.address());
     *pages.lock().unwrap() = pages_of(&origins);
     let folder = Folder::new();
-    let browser = open(&program, &folder, &format!("{}/allowed", origins.app));
+    let mut browser = open(&program, &folder, &format!("{}/allowed", origins.app));
     let result = |name: &str| {
         let find = || told.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         eventually(BROWSER_PATIENCE, find).unwrap_or_else(|| panic!("nothing was told by the page {name}"))
@@ -255,7 +255,9 @@ fn a_browser_lets_pages_of_allowed_origins_read_and_no_page_of_another_act() {
     for path in ["/app/write-sibling", "/app/unread-sibling", "/app/socket", "/app/form"] {
         refused(path);
     }
-    drop(browser);
+    // All its processes end with it.
+    browser.signal("TERM");
+    assert!(browser.end(BROWSER_PATIENCE).is_some(), "the browser does not end");
     let seen: Vec<String> = upstream.take().iter().map(|seen| format!("{} {}", seen.method(), seen.target())).collect();
     assert_eq!(
         seen,
