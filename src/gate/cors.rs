@@ -19,7 +19,7 @@ pub enum Cors {
     /// The upstream: true preflights reach it without identity, and its answers pass as they are.
     Upstream,
     /// The gate, which answers preflights and writes the fields of every response.
-    Gate(CorsRule),
+    Gate(Box<CorsRule>),
 }
 
 /// Which origins may read responses.

@@ -195,83 +195,105 @@ fn pages_of(origins: &Origins) -> HashMap<&'static str, String> {
     ])
 }
 
+/// A gateway, the service behind it, and who serves the pages.
+struct Stage {
+    gateway: Gateway,
+    upstream: Upstream,
+    origins: Origins,
+    told: Told,
+    _pages: Server,
+}
+
+impl Stage {
+    fn start() -> Self {
+        let pages: Arc<Mutex<HashMap<&'static str, String>>> = Arc::default();
+        let told = Told::default();
+        let server = Server::on_tcp({
+            let (pages, told) = (pages.clone(), told.clone());
+            move |wire| serve(wire, &pages, &told)
+        });
+        let upstream = Upstream::start();
+        let (nobody, here) = (free_address(), server.address());
+        let others = format!("  nobody: {{servers: [\"{nobody}\"]}}\n  pages: {{servers: [\"{here}\"]}}\n  echo: ");
+        let gateway = Gateway::builder(fixture::config("", ROUTES).replace("  echo: ", &others))
+            .set("upstream", upstream.address())
+            .set("page", Origins::new(here, here).app)
+            .file("keys.json", keys_file())
+            .start();
+        let origins = Origins::new(here, gateway.address());
+        *pages.lock().unwrap() = pages_of(&origins);
+        Self { gateway, upstream, origins, told, _pages: server }
+    }
+
+    /// What a page told, once it did.
+    fn told(&self, name: &str) -> Value {
+        let find = || self.told.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        eventually(BROWSER_PATIENCE, find).unwrap_or_else(|| panic!("nothing was told by the page {name}"))
+    }
+
+    fn check_refused(&self, path: &str) {
+        let line = self.gateway.log_line(|line| line["path"] == path && line["auth"]["reason"] == "csrf_rejected");
+        assert_eq!(line.unwrap_or_else(|| panic!("{path} was not refused"))["status"], 403, "{path}");
+    }
+}
+
+fn check_what_an_allowed_page_reads(told: &Value) {
+    let read = |status: u16, reason: Option<&str>, challenge: Option<&str>, user: &str, id: bool| json!({"status": status, "reason": reason, "type": "cors", "challenge": challenge, "user": user, "id": id});
+    let unread = json!({"error": "TypeError"});
+    let expired = "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"The token has expired\"";
+    let expected = json!({
+        "with a token": read(200, None, None, "u1", false),
+        "without": read(401, Some("token_missing"), Some("Bearer realm=\"api\""), "", true),
+        "expired": read(401, Some("token_expired"), Some(expired), "", true),
+        "put": read(200, None, None, "u1", false),
+        "another header": unread,
+        "a route without cors": unread,
+        "a service that is down": read(502, Some("upstream_unreachable"), None, "", true),
+    });
+    assert_eq!(*told, expected);
+}
+
 #[test]
 fn a_browser_lets_pages_of_allowed_origins_read_and_no_page_of_another_act() {
     let Some(program) = peers::require_program("chromium", "browsers::chromium") else { return };
-    let pages: Arc<Mutex<HashMap<&'static str, String>>> = Arc::default();
-    let told = Told::default();
-    let server = Server::on_tcp({
-        let (pages, told) = (pages.clone(), told.clone());
-        move |wire| serve(wire, &pages, &told)
-    });
-    let upstream = Upstream::start();
-    let (nobody, here) = (free_address(), server.address());
-    let others = format!("  nobody: {{servers: [\"{nobody}\"]}}\n  pages: {{servers: [\"{here}\"]}}\n  echo: ");
-    let gateway = Gateway::builder(fixture::config("", ROUTES).replace("  echo: ", &others))
-        .set("upstream", upstream.address())
-        .set("page", Origins::new(here, here).app)
-        .file("keys.json", keys_file())
-        .start();
-    let origins = Origins::new(server.address(), gateway.address());
-    *pages.lock().unwrap() = pages_of(&origins);
+    let stage = Stage::start();
     let folder = Folder::new();
-    let mut browser = open(&program, &folder, &format!("{}/allowed", origins.app));
-    let result = |name: &str| {
-        let find = || told.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        eventually(BROWSER_PATIENCE, find).unwrap_or_else(|| panic!("nothing was told by the page {name}"))
-    };
+    let mut browser = open(&program, &folder, &format!("{}/allowed", stage.origins.app));
+    check_what_an_allowed_page_reads(&stage.told("allowed"));
     let unread = json!({"error": "TypeError"});
-    let read = |status: u16, reason: Option<&str>, challenge: Option<&str>, user: &str, id: bool| json!({"status": status, "reason": reason, "type": "cors", "challenge": challenge, "user": user, "id": id});
-    let expired = "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"The token has expired\"";
-    assert_eq!(
-        result("allowed"),
-        json!({
-            "with a token": read(200, None, None, "u1", false),
-            "without": read(401, Some("token_missing"), Some("Bearer realm=\"api\""), "", true),
-            "expired": read(401, Some("token_expired"), Some(expired), "", true),
-            "put": read(200, None, None, "u1", false),
-            "another header": unread,
-            "a route without cors": unread,
-            "a service that is down": read(502, Some("upstream_unreachable"), None, "", true),
-        })
-    );
-    assert!(result("foreign").as_object().unwrap().values().all(|told| *told == unread), "{}", result("foreign"));
+    let foreign = stage.told("foreign");
+    assert!(foreign.as_object().unwrap().values().all(|told| *told == unread), "{foreign}");
     for (name, kind) in [("own", "basic"), ("session", "cors")] {
-        let told = result(name);
+        let told = stage.told(name);
         for ask in ["read", "write"] {
             let got = (&told[ask]["status"], &told[ask]["type"], &told[ask]["user"]);
             assert_eq!(got, (&json!(200), &json!(kind), &json!("u1")), "{name} {ask}: {told}");
         }
     }
     for name in ["sibling", "forger"] {
-        let told = result(name);
+        let told = stage.told(name);
         assert_eq!((&told["read"], &told["write"]), (&unread, &unread), "{name}");
         assert_eq!(told["socket"], json!({"opened": false}), "{name}");
     }
-    let refused = |path: &str| {
-        let line = gateway.log_line(|line| line["path"] == path && line["auth"]["reason"] == "csrf_rejected");
-        assert_eq!(line.unwrap_or_else(|| panic!("{path} was not refused"))["status"], 403, "{path}");
-    };
     for path in ["/app/write-sibling", "/app/unread-sibling", "/app/socket", "/app/form"] {
-        refused(path);
+        stage.check_refused(path);
     }
     // All its processes end with it.
     browser.signal("TERM");
     assert!(browser.end(BROWSER_PATIENCE).is_some(), "the browser does not end");
-    let seen: Vec<String> = upstream.take().iter().map(|seen| format!("{} {}", seen.method(), seen.target())).collect();
-    assert_eq!(
-        seen,
-        [
-            "GET /app/a",
-            "PUT /app/d",
-            "GET /app/read-own",
-            "POST /app/write-own",
-            "POST /app/unread-own",
-            "GET /app/read-app",
-            "POST /app/write-app",
-            "POST /app/unread-app",
-            // The answer to this one is kept from the page, and it changes nothing.
-            "GET /app/read-sibling",
-        ]
-    );
+    let seen = stage.upstream.take();
+    let seen: Vec<String> = seen.iter().map(|seen| format!("{} {}", seen.method(), seen.target())).collect();
+    let expected = [
+        "GET /app/a",
+        "PUT /app/d",
+        "GET /app/read-own",
+        "POST /app/write-own",
+        "POST /app/unread-own",
+        "GET /app/read-app",
+        "POST /app/write-app",
+        "POST /app/unread-app",
+        // The answer to this one is kept from the page, and it changes nothing.
+        "GET /app/read-sibling",
+    ];
+    assert_eq!(seen, expected);
 }

@@ -112,7 +112,8 @@ fn cors(field: &Field<'_>, route: &Section<'_>, beside: Beside<'_>, context: &mu
     let expose = names(&section, "expose", context);
     let max_age = section.duration_or_none("max_age", &mut context.problems);
     check_token_header(&section, &headers, beside, context);
-    Some(Cors::Gate(CorsRule::new(CorsGrant { origins: origins?, methods, headers, expose, credentials, max_age })))
+    let grant = CorsGrant { origins: origins?, methods, headers, expose, credentials, max_age };
+    Some(Cors::Gate(Box::new(CorsRule::new(grant))))
 }
 
 fn allowed_origins(section: &Section<'_>, credentials: bool, context: &mut Context<'_>) -> Option<AllowedOrigins> {
