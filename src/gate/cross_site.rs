@@ -80,6 +80,7 @@ mod tests {
     use super::*;
     use crate::gate::route::ListenerId;
     use http::{HeaderMap, HeaderValue, Version};
+    use proptest::prelude::*;
 
     fn passes(method: &str, fields: &[(&str, &str)], is_encrypted: bool) -> bool {
         let mut headers = HeaderMap::new();
@@ -185,5 +186,25 @@ mod tests {
         }
         assert!(!passes("POST", &[OWN], true));
         assert!(passes("POST", &[("origin", "https://app.test:8080")], true));
+    }
+
+    /// Texts close to the two origins that pass.
+    fn near() -> impl Strategy<Value = String> {
+        let of = prop::sample::select(vec![OWN.1, OTHER.1]);
+        (of, 0_usize..22, "[ -~]{0,3}", any::<bool>()).prop_map(|(origin, at, more, replaces)| {
+            let (before, after) = origin.split_at(at.min(origin.len()));
+            let after = if replaces { after.get(more.len()..).unwrap_or_default() } else { after };
+            format!("{before}{more}{after}")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_origin_passes_but_the_requests_own_and_those_that_are_listed(origin in near(), site in "(same-site|cross-site|[a-z-]{0,12})?") {
+            let allowed = [OWN.1, OTHER.1].contains(&origin.as_str());
+            prop_assert_eq!(passes("POST", &[("origin", &origin)], false), allowed);
+            let proven = matches!(site.as_str(), "same-origin" | "none") || origin == OTHER.1;
+            prop_assert_eq!(passes("POST", &[("origin", &origin), ("sec-fetch-site", &site)], false), proven);
+        }
     }
 }
