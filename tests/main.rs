@@ -12,6 +12,7 @@
 mod admin;
 mod architecture;
 mod attacks;
+mod browsers;
 mod connections;
 mod corpora;
 mod decisions;

@@ -23,6 +23,7 @@ use portcullis::{
     gate::{
         algorithm::{Algorithm, Algorithms, KeyType},
         claims::Identity,
+        cross_site::CrossSiteRule,
         decide::{Decision, Ruleset},
         extraction::{HeaderValueSource, IdentityHeader},
         firewall::{FirewallNames, HeaderFirewall},
@@ -217,6 +218,7 @@ impl Head {
         Request {
             listener: ListenerId(0),
             version: Version::HTTP_11,
+            is_encrypted: false,
             method: "GET",
             authority: None,
             path: self.path,
@@ -360,6 +362,8 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
         requirement: if authentication == Authentication::Required { requirement } else { Requirement::default() },
         token_sources: vec![TokenSource::Authorization],
         forward_token: false,
+        cross_site: CrossSiteRule::default(),
+        cors: None,
         action: Action::Forward(UpstreamId(0)),
         rewrite: Default::default(),
         request_headers: Default::default(),

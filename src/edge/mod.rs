@@ -5,6 +5,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod clock;
+pub mod cors;
 pub mod discovery;
 pub mod exchange;
 pub mod failure;

@@ -15,7 +15,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::{
     edge::{
-        clock,
+        clock, cors,
         exchange::{Attempt, Exchange},
         failure,
         forwarding::{self, Origin},
@@ -106,6 +106,7 @@ impl Gateway {
         Request {
             listener: self.listener,
             version: header.version,
+            is_encrypted: forwarding::is_encrypted(session),
             method: header.method.as_str(),
             authority,
             path,
@@ -117,23 +118,27 @@ impl Gateway {
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, refusal: Refusal) -> Result<()> {
         let realm = &exchange.installed.gatekeeper.ruleset().realm;
-        let sent = respond::refuse(session, &refusal, realm, exchange.identifiers.request()).await;
+        let cors = cors::rule(exchange);
+        let sent = respond::refuse(session, &refusal, realm, exchange.identifiers.request(), cors).await;
         exchange.refusal = Some(refusal);
         sent
     }
 
     /// What is to become of a request that may pass: nothing when it is to be forwarded.
     async fn answer_here(&self, session: &mut Session, exchange: &Exchange) -> Result<bool> {
-        let route = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
-        let ruleset = exchange.installed.gatekeeper.ruleset();
-        match route.and_then(|id| ruleset.routes.route(id)).map(|route| &route.action) {
+        if cors::answer_preflight(session, exchange).await? {
+            return Ok(true);
+        }
+        match exchange.route().map(|route| &route.action) {
             Some(Action::Respond { status, body }) => {
-                respond::answer(session, *status, body.as_deref(), exchange.identifiers.request()).await?;
+                let cors = cors::rule(exchange);
+                respond::answer(session, *status, body.as_deref(), exchange.identifiers.request(), cors).await?;
                 Ok(true)
             }
             Some(Action::Forward(_)) if forwarding::forwards_left(session.req_header()) == Some(0) => {
                 let request_id = exchange.identifiers.request();
-                respond::answer(session, StatusCode::NO_CONTENT.as_u16(), None, request_id).await?;
+                let cors = cors::rule(exchange);
+                respond::answer(session, StatusCode::NO_CONTENT.as_u16(), None, request_id, cors).await?;
                 Ok(true)
             }
             Some(Action::Forward(_)) | None => Ok(false),
@@ -250,7 +255,7 @@ impl ProxyHttp for Gateway {
         let origin = Origin {
             client: forwarding::client_address(session),
             host: session.req_header().headers.get(http::header::HOST),
-            is_encrypted: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+            is_encrypted: forwarding::is_encrypted(session),
         };
         forwarding::rewrite_request(request, exchange, origin)
     }
@@ -285,7 +290,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> Result<()> {
         framing::fit_to_client(session, response);
-        forwarding::rewrite_response(response, exchange)
+        forwarding::rewrite_response(response, exchange, &session.req_header().headers)
     }
 
     fn fail_to_connect(
@@ -358,9 +363,7 @@ fn body_bytes_max(exchange: &Exchange) -> Option<u64> {
 
 /// Where a request that may pass is to go, and how long the head of the response may take.
 fn destination(exchange: &Exchange) -> Result<(UpstreamId, Option<Duration>)> {
-    let id = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
-    let route = id.and_then(|id| exchange.installed.gatekeeper.ruleset().routes.route(id));
-    match route.map(|route| (&route.action, route.timeout)) {
+    match exchange.route().map(|route| (&route.action, route.timeout)) {
         Some((Action::Forward(upstream), timeout)) => Ok((*upstream, timeout)),
         Some((Action::Respond { .. }, _)) | None => Err(Error::new(ErrorType::InternalError)),
     }

@@ -6,7 +6,13 @@ use http::{StatusCode, header};
 use pingora_core::{Result, protocols::http::date::get_cached_date};
 use pingora_proxy::Session;
 
-use crate::gate::rejection::{Challenge, Refusal, Rejection};
+use crate::{
+    edge::cors,
+    gate::{
+        cors::{Answer, CorsRule},
+        rejection::{Challenge, Refusal, Rejection},
+    },
+};
 use pingora::http::ResponseHeader;
 
 /// Namespace of the `type` of problem details (RFC 9457 §3.1.1, §4.1): names, not locations.
@@ -21,11 +27,18 @@ pub fn final_status(session: &Session) -> Option<StatusCode> {
     (!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS).then_some(status)
 }
 
-/// Answers a request with a refusal. The connection stays open where the request had no body.
+/// Answers a request with a refusal, which pages of other origins may read where `cors` says so. The connection stays open
+/// where the request had no body.
 ///
 /// # Errors
 /// The client went away.
-pub async fn refuse(session: &mut Session, refusal: &Refusal, realm: &str, request_id: &str) -> Result<()> {
+pub async fn refuse(
+    session: &mut Session,
+    refusal: &Refusal,
+    realm: &str,
+    request_id: &str,
+    cors: Option<&CorsRule>,
+) -> Result<()> {
     let rejection = refusal.rejection();
     let body = problem(rejection, request_id);
     let mut response = ResponseHeader::build(rejection.row().status, Some(8))?;
@@ -40,6 +53,7 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal, realm: &str, reque
     if let Some(seconds) = refusal.retry_after() {
         response.insert_header(header::RETRY_AFTER, seconds)?;
     }
+    write_cors(session, &mut response, cors, Answer::Refusal)?;
     send(session, response, body.into(), request_id).await
 }
 
@@ -64,12 +78,31 @@ pub fn whole(refusal: &Refusal, request_id: &str) -> Vec<u8> {
 ///
 /// # Errors
 /// The client went away.
-pub async fn answer(session: &mut Session, status: u16, text: Option<&str>, request_id: &str) -> Result<()> {
+pub async fn answer(
+    session: &mut Session,
+    status: u16,
+    text: Option<&str>,
+    request_id: &str,
+    cors: Option<&CorsRule>,
+) -> Result<()> {
     let mut response = ResponseHeader::build(status, Some(4))?;
     if text.is_some() {
         response.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
     }
+    write_cors(session, &mut response, cors, Answer::Response)?;
     send(session, response, Bytes::copy_from_slice(text.unwrap_or_default().as_bytes()), request_id).await
+}
+
+/// Answers a request with a head alone.
+///
+/// # Errors
+/// The client went away.
+pub async fn send_empty(session: &mut Session, response: ResponseHeader, request_id: &str) -> Result<()> {
+    send(session, response, Bytes::new(), request_id).await
+}
+
+fn write_cors(session: &Session, response: &mut ResponseHeader, cors: Option<&CorsRule>, answer: Answer) -> Result<()> {
+    cors.map_or(Ok(()), |rule| cors::write(response, rule, &session.req_header().headers, answer))
 }
 
 async fn send(session: &mut Session, mut response: ResponseHeader, body: Bytes, request_id: &str) -> Result<()> {

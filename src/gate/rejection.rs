@@ -75,6 +75,8 @@ rejections! {
     MethodNotAllowed = 405 "method_not_allowed" Challenge::Silent, "The method is not allowed here", "RFC 9110 §15.5.6";
     /// Too many requests of this kind came from the client; those that follow are not looked at for a while.
     RateLimited = 429 "rate_limited" Challenge::Silent, "Too many requests", "RFC 6585 §4";
+    /// A token in a cookie, and nothing shows that no other site's page made the request.
+    CsrfRejected = 403 "csrf_rejected" Challenge::Silent, "The request may come from another site", "RFC 6265 §8.2, RFC 6455 §10.2";
     /// More than one token, or one in two places.
     TokenRepeated = 400 "token_repeated" Challenge::Silent, "More than one token was presented", "RFC 6750 §2, §3.1";
     /// The route asks for a token and the request carries none.

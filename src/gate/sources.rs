@@ -6,7 +6,10 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::gate::rejection::{Refusal, Rejection};
+use crate::gate::{
+    cookies,
+    rejection::{Refusal, Rejection},
+};
 
 /// One place where a token may be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +20,8 @@ pub enum TokenSource {
     Header(HeaderName),
     /// A parameter of the query (RFC 6750 §2.3).
     Query(Box<str>),
+    /// A cookie (RFC 6265). It counts only where [`crate::gate::cross_site::CrossSiteRule`] says so.
+    Cookie(Box<str>),
 }
 
 /// A token and where it was.
@@ -24,15 +29,15 @@ pub enum TokenSource {
 pub struct FoundToken<'r> {
     /// The token as sent.
     pub text: &'r str,
-    /// Whether caches on the way may hold the response because the token is no header that they know of: it was in the
-    /// query (RFC 6750 §2.3).
-    pub in_query: bool,
+    /// Whether caches on the way may hold the response because the token is in no header that they know of: it was in the
+    /// query (RFC 6750 §2.3) or in a cookie.
+    pub is_unknown_to_caches: bool,
 }
 
 impl fmt::Debug for FoundToken<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Never the token.
-        write!(formatter, "FoundToken({} bytes, in the query: {})", self.text.len(), self.in_query)
+        write!(formatter, "FoundToken({} bytes)", self.text.len())
     }
 }
 
@@ -70,10 +75,11 @@ pub fn find<'r>(
             TokenSource::Authorization => in_authorization(headers)?,
             TokenSource::Header(name) => in_header(headers, name)?,
             TokenSource::Query(name) => in_query(query, name)?,
+            TokenSource::Cookie(name) => in_cookie(headers, name)?,
         };
-        let in_query = matches!(source, TokenSource::Query(_));
+        let is_unknown_to_caches = matches!(source, TokenSource::Query(_) | TokenSource::Cookie(_));
         if let Some(text) = text
-            && found.replace(FoundToken { text, in_query }).is_some()
+            && found.replace(FoundToken { text, is_unknown_to_caches }).is_some()
         {
             return Err(repeated("tokens in two places"));
         }
@@ -177,6 +183,18 @@ fn in_query<'r>(query: Option<&'r str>, name: &str) -> Result<Option<&'r str>, R
     Ok(Some(value))
 }
 
+fn in_cookie<'r>(headers: &'r HeaderMap, name: &str) -> Result<Option<&'r str>, Refusal> {
+    let mut values = cookies::values(headers, name);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(repeated("a token cookie that occurs twice"));
+    }
+    match std::str::from_utf8(value) {
+        Ok(text) if text.is_ascii() => Ok(Some(text)),
+        Ok(_) | Err(_) => Err(Refusal::new(Rejection::TokenMalformed).because("a byte that no token has")),
+    }
+}
+
 /// Names and values between `&`, still encoded. A `;` separates too for some servers, so it does when a token is
 /// looked for: the name behind it would be read by them.
 fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -217,6 +235,7 @@ mod tests {
             TokenSource::Authorization,
             TokenSource::Header(HeaderName::from_static("x-access-token")),
             TokenSource::Query("access_token".into()),
+            TokenSource::Cookie("__Host-t".into()),
         ];
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
@@ -240,6 +259,8 @@ mod tests {
         check(&[], Some("Access_Token=t&xaccess_token=u"), Ok(None));
         check(&[], Some("a=1;access_token=t"), Ok(Some("t")));
         check(&[("authorization", "Basic eDp5"), ("x-access-token", "t")], None, Ok(Some("t")));
+        check(&[("cookie", "a=1"), ("cookie", "b; __Host-t=t")], None, Ok(Some("t")));
+        check(&[("cookie", "__host-t=t; __Host-T=t")], None, Ok(None));
     }
 
     #[test]
@@ -257,6 +278,10 @@ mod tests {
         check(&[("authorization", ",bearer b")], None, repeated);
         check(&[("authorization", "Digest a=\"x\",\t BEARER")], None, repeated);
         check(&[("x-access-token", "a,b")], None, repeated);
+        check(&[("cookie", "__Host-t=t; __Host-t=t")], None, repeated);
+        check(&[("cookie", "__Host-t=t"), ("cookie", "__Host-t=u")], None, repeated);
+        check(&[("cookie", "__Host-t=t"), ("authorization", "Bearer t")], None, repeated);
+        check(&[("cookie", "__Host-t=t")], Some("access_token=t"), repeated);
     }
 
     #[test]
@@ -274,8 +299,8 @@ mod tests {
 
     #[test]
     fn a_token_that_was_found_is_not_shown() {
-        let token = FoundToken { text: "secret", in_query: true };
-        assert_eq!(format!("{token:?}"), "FoundToken(6 bytes, in the query: true)");
+        let token = FoundToken { text: "secret", is_unknown_to_caches: true };
+        assert_eq!(format!("{token:?}"), "FoundToken(6 bytes)");
         assert_eq!(format!("{:?} {:?}", credentials("Bearer secret"), credentials("Basic secret")), "Bearer Other");
     }
 

@@ -54,8 +54,10 @@ pub struct Judgement {
     pub known: Option<Arc<KnownToken>>,
     /// What is to become of the request.
     pub decision: Decision,
-    /// Whether the token was in the query, so that the response must not be cached for others.
-    pub token_in_query: bool,
+    /// Whether the token was where caches do not look for one, so that they must not keep the response for others.
+    pub is_private: bool,
+    /// Whether it is a preflight that the route answers or lets its upstream answer.
+    pub is_preflight: bool,
     /// The target to forward, where it differs from the one sent.
     pub target: Option<String>,
 }
@@ -106,7 +108,8 @@ impl Gatekeeper {
             issuer: None,
             cache: CacheUse::None,
             known: None,
-            token_in_query: false,
+            is_private: false,
+            is_preflight: false,
             decision: Decision::Pass(None),
             target: None,
         };
@@ -132,10 +135,15 @@ impl Gatekeeper {
     ) -> Result<Decision, Refusal> {
         let route = admission.route;
         self.ruleset.check_body(admission)?;
+        if admission.preflight.is_some() {
+            judgement.is_preflight = true;
+            judgement.target = self.ruleset.forwarded_target(admission, request);
+            return Ok(Decision::Pass(None));
+        }
         let identity = match self.ruleset.find_token(route, request)? {
             None => None,
             Some(token) => {
-                judgement.token_in_query = token.in_query;
+                judgement.is_private = token.is_unknown_to_caches;
                 let known = match self.known(token.text, route, patience, judgement)? {
                     Known::Token(known) => known,
                     Known::AwaitKeys(issuer) => return Ok(Decision::AwaitKeys(issuer)),

@@ -6,6 +6,7 @@ use portcullis::{
     config::settings::CacheLimits,
     gate::{
         algorithm::Algorithms,
+        cross_site::CrossSiteRule,
         decide::{Decision, Ruleset},
         extraction::{HeaderValueSource, IdentityHeader},
         firewall::{FirewallNames, HeaderFirewall},
@@ -68,6 +69,8 @@ pub(crate) fn route(name: &str, prefix: &str) -> Route {
         requirement: Requirement::default(),
         token_sources: vec![TokenSource::Authorization],
         forward_token: false,
+        cross_site: CrossSiteRule::default(),
+        cors: None,
         action: Action::Respond { status: 204, body: None },
         rewrite: Rewrite::default(),
         request_headers: HeaderChanges::default(),
@@ -135,6 +138,7 @@ pub(crate) fn decide(gatekeeper: &Gatekeeper, path: &str, token: &str, now: Unix
     let request = Request {
         listener: ListenerId(0),
         version: Version::HTTP_11,
+        is_encrypted: false,
         method: "GET",
         authority: None,
         path,

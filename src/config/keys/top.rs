@@ -201,13 +201,13 @@ pub const TOKEN: &[Key] = &[
 ];
 
 /// `sources`, for all routes and for one.
-pub(super) const SOURCES: Shape = Shape::List { of: &Shape::OneOf(SOURCE), least: 1 };
+pub(super) const SOURCES: Shape = Shape::List { of: &Shape::Mapping(SOURCE), least: 1 };
 /// What they are.
 pub(super) const SOURCES_ABOUT: &str = "where the token may be; a request may have one only";
 /// What `forward` is.
 pub(super) const FORWARD_ABOUT: &str = "whether the token itself is forwarded; else it is removed from the request";
 
-/// `token.sources[]`.
+/// `token.sources[]`: exactly one place.
 pub const SOURCE: &[Key] = &[
     Key::optional(
         "header",
@@ -215,7 +215,18 @@ pub const SOURCE: &[Key] = &[
         "Authorization, after the word Bearer, or another header whose whole value is the token",
     ),
     Key::optional("query", Shape::Pattern("^[A-Za-z0-9._~-]+$"), "a parameter of the query"),
-    Key::later("cookie"),
+    Key::optional(
+        "cookie",
+        Shape::Pattern("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"),
+        "a cookie whose whole value is the token; its name begins with __Host- or __Secure-, and routes that take tokens \
+         need csrf",
+    ),
+    Key::with_default(
+        "insecure_cookie_name",
+        Shape::Boolean,
+        "false",
+        "the cookie may have a name under which other hosts of the site, and anybody on the way, can set one",
+    ),
     Key::later("websocket_protocol"),
 ];
 

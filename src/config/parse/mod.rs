@@ -12,6 +12,7 @@ use crate::gate::sources::TokenSource;
 
 mod address;
 mod admin;
+mod browsers;
 pub(in crate::config) mod context;
 mod document;
 mod headers;
@@ -94,7 +95,7 @@ fn firewall(identity: &identity::Identity<'_>, sources: &[TokenSource]) -> Heade
         .iter()
         .filter_map(|source| match source {
             TokenSource::Header(name) => Some(Box::from(name.as_str())),
-            TokenSource::Authorization | TokenSource::Query(_) => None,
+            TokenSource::Authorization | TokenSource::Query(_) | TokenSource::Cookie(_) => None,
         })
         .collect();
     let strip: Vec<Box<str>> = identity.strip.iter().map(|(_, name)| name.clone()).collect();

@@ -11,7 +11,7 @@ use crate::config::parse::issuers::Issuers;
 use crate::config::parse::section::Section;
 use crate::config::parse::token::{self, Tokens};
 use crate::config::parse::upstreams::Upstreams;
-use crate::config::parse::{path, route_match, route_policy};
+use crate::config::parse::{browsers, path, route_match, route_policy};
 use crate::gate::host::Host;
 use crate::gate::route::{Action, BodyLimit, HostPattern, PathPattern, Rewrite, Route, RouteId, UpstreamId};
 use crate::gate::route_table::RouteTable;
@@ -147,6 +147,14 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
     let rewrite = rewrite(&section, path.as_ref(), context);
     let request_headers = changes(&section, "request_headers", Direction::Request, known.rules, context);
     let response_headers = changes(&section, "response_headers", Direction::Response, known.rules, context);
+    let beside = browsers::Beside {
+        sources: &sources,
+        authentication: access.authentication,
+        methods: methods.as_deref(),
+        action: action.as_ref(),
+        response_headers: &response_headers,
+    };
+    let (cross_site, cors) = browsers::read(&section, beside, context);
     Some(Route {
         name: name?,
         listeners,
@@ -159,6 +167,8 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
         requirement: access.requirement,
         token_sources: sources,
         forward_token: forward,
+        cross_site,
+        cors,
         action: action?,
         rewrite,
         request_headers,

@@ -42,7 +42,7 @@ impl ProxyHttp for Fragile {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<bool> {
         assert_ne!(session.req_header().uri.path(), "/before", "{SECRET}");
-        respond::answer(session, 200, Some("whole"), context.identifiers.request()).await?;
+        respond::answer(session, 200, Some("whole"), context.identifiers.request(), None).await?;
         assert_ne!(session.req_header().uri.path(), "/after", "{SECRET}");
         Ok(true)
     }

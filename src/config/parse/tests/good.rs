@@ -6,6 +6,7 @@ use crate::config::settings::{
     AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, Rate, StateDirectory, UpstreamAddress,
 };
 use crate::gate::algorithm::{Algorithm, Algorithms};
+use crate::gate::cors::{AllowedOrigins, Cors, CorsGrant};
 use crate::gate::extraction::HeaderValueSource;
 use crate::gate::firewall::Ownership;
 use crate::gate::issuer::{Audiences, ClaimPath, ClientPlace, ScopesPlace};
@@ -119,6 +120,46 @@ fn a_route_says_all_that_it_can_say() {
     assert!(!format!("{config:?}").contains("0123456789"));
     assert_eq!(config.live.ruleset.firewall.ownership("X-Token"), Ownership::Plain);
     assert_eq!(config.live.ruleset.firewall.ownership("X_Token"), Ownership::Owned);
+}
+
+#[test]
+fn a_route_for_browsers_says_whose_pages_may_do_what() {
+    let route = "
+  - path: /a
+    token: {sources: [{cookie: __Host-s}, {cookie: __Secure-s}, {cookie: s, insecure_cookie_name: true}]}
+    csrf: {origins: ['https://b.test', 'app://local']}
+    cors: {origins: ['https://a.test', 'http://localhost:3000'], methods: [GET], headers: [X-A], expose: [ETag], credentials: true, max_age: 10m}
+    upstream: orders
+";
+    let config = config(&[(ROUTE, route)]);
+    let route = first_route(&config);
+    let cookie = |name: &str| TokenSource::Cookie(name.into());
+    assert_eq!(route.token_sources, [cookie("__Host-s"), cookie("__Secure-s"), cookie("s")]);
+    let csrf: Vec<&str> = route.cross_site.origins().iter().map(AsRef::as_ref).collect();
+    assert_eq!(csrf, ["https://b.test", "app://local", "https://a.test", "http://localhost:3000"]);
+    let Some(Cors::Gate(rule)) = &route.cors else { panic!("the gate's own rule") };
+    let expected = CorsGrant {
+        origins: AllowedOrigins::Listed(vec!["https://a.test".into(), "http://localhost:3000".into()]),
+        methods: Some(vec!["GET".into()]),
+        headers: vec!["X-A".into()],
+        expose: vec!["ETag".into()],
+        credentials: true,
+        max_age: Some(Duration::from_secs(600)),
+    };
+    assert_eq!(rule.grant(), &expected);
+}
+
+#[test]
+fn every_origin_may_read_is_not_every_origin_may_act() {
+    let route =
+        "  - {path: /a, token: {sources: [{cookie: __Host-s}]}, csrf: {}, cors: {origins: ['*']}, upstream: orders}";
+    let config = config(&[(ROUTE, route)]);
+    let route = first_route(&config);
+    assert!(route.cross_site.origins().is_empty());
+    let Some(Cors::Gate(rule)) = &route.cors else { panic!("the gate's own rule") };
+    let grant = rule.grant();
+    assert_eq!((&grant.origins, &grant.methods, grant.credentials), (&AllowedOrigins::Any, &None, false));
+    assert!(grant.headers.is_empty() && grant.expose.is_empty() && grant.max_age.is_none());
 }
 
 #[test]
@@ -288,7 +329,7 @@ fn what_is_weaker_than_it_could_be_is_said() {
         ("identity:", "  files: {issuer: b, audiences: [a], keys: {jwks_file: mixed.json}}\nidentity:"),
         (
             ROUTE,
-            "  - {path: /a, auth: none, respond: {status: 204}}\n  - {path: /b, auth: optional, issuers: [main], require: {scopes: [a]}, upstream: remote}",
+            "  - {path: /a, auth: none, respond: {status: 204}}\n  - {path: /b, auth: optional, issuers: [main], require: {scopes: [a]}, upstream: remote}\n  - {path: /c, issuers: [main], token: {sources: [{cookie: s, insecure_cookie_name: true}]}, csrf: {origins: ['http://a.test']}, upstream: remote}\n  - {path: /d, issuers: [main], csrf: {}, cors: {origins: ['http://a.test']}, upstream: remote}",
         ),
         ("upstreams:", "upstreams:\n  remote: {servers: ['10.0.0.1:80', 'orders.example.com:80', '192.0.2.1:80']}"),
     ]);
