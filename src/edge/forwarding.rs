@@ -13,7 +13,7 @@ use crate::{
     edge::{exchange::Exchange, installed::Installed},
     gate::{
         claims::Identity,
-        decide::Decision,
+        decide::{Decision, Passage},
         firewall::Ownership,
         route::{Route, RouteId},
     },
@@ -46,7 +46,9 @@ pub fn rewrite_request(request: &mut RequestHeader, exchange: &Exchange, origin:
     let installed = &exchange.installed;
     let Some(judgement) = &exchange.judgement else { return Ok(()) };
     let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
-    remove_owned(request, installed, id, route);
+    let is_proven = matches!(judgement.decision, Decision::Pass(Some(_)));
+    let passage = Passage { route, is_unproven: judgement.observed.is_some() && !is_proven };
+    remove_owned(request, installed, id, passage);
     if let Some(resolved) = installed.route(id) {
         for (name, value) in &resolved.request_set {
             request.insert_header(name.clone(), value.clone())?;
@@ -70,14 +72,14 @@ fn route_of(installed: &Installed, id: Option<RouteId>) -> Option<(RouteId, &Rou
     Some((id, installed.gatekeeper.ruleset().routes.route(id)?))
 }
 
-fn remove_owned(request: &mut RequestHeader, installed: &Installed, id: RouteId, route: &Route) {
+fn remove_owned(request: &mut RequestHeader, installed: &Installed, id: RouteId, passage: Passage<'_>) {
     let ruleset = installed.gatekeeper.ruleset();
     let route_owns = |name: &str| {
         installed.route(id).is_some_and(|resolved| resolved.request_firewall.ownership(name) != Ownership::Free)
     };
     let leaves = |name: &HeaderName| match ruleset.firewall.ownership(name.as_str()) {
         Ownership::Owned => true,
-        Ownership::Plain if !ruleset.keeps_token_header(route, name, &request.headers) => true,
+        Ownership::Plain if !ruleset.keeps_token_header(passage, name, &request.headers) => true,
         Ownership::Plain | Ownership::Free if route_owns(name.as_str()) => true,
         Ownership::Plain => false,
         Ownership::Free => installed.drop_underscore_headers && name.as_str().contains('_'),

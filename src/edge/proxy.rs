@@ -93,6 +93,7 @@ impl Gateway {
         let (authority, path) = target_of(header);
         Request {
             listener: self.listener,
+            client: forwarding::client_address(session),
             version: header.version,
             method: header.method.as_str(),
             authority,

@@ -14,6 +14,7 @@
 //! check.
 pub mod algorithm;
 pub mod claims;
+pub mod condition;
 pub mod decide;
 pub mod extraction;
 pub mod firewall;
@@ -24,6 +25,7 @@ pub mod json;
 mod key_material;
 pub mod keys;
 pub mod known_headers;
+pub mod network;
 pub mod path;
 pub mod policy;
 pub mod readings;

@@ -1,7 +1,9 @@
 //! One route: which requests it takes, who may use it, and where they go.
 use std::time::Duration;
 
-use crate::gate::{issuer::IssuerId, policy::Requirement, readings::EncodedSlash, sources::TokenSource};
+use crate::gate::{
+    issuer::IssuerId, network::AddressRule, policy::Requirement, readings::EncodedSlash, sources::TokenSource,
+};
 
 /// Position of a route among those of one configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,6 +138,12 @@ pub struct Route {
     pub issuers: Vec<IssuerId>,
     /// What it requires of an identity.
     pub requirement: Requirement,
+    /// What it would require were a rule on trial in force: looked at for identities that may pass, never enforced.
+    pub observed: Option<Requirement>,
+    /// Whether a request passes without identity where its token would have it refused: `insecure_observe_authentication`.
+    pub observes_authentication: bool,
+    /// Which clients it is for, by their address.
+    pub addresses: AddressRule,
     /// Where tokens may be.
     pub token_sources: Vec<TokenSource>,
     /// Whether the token itself is forwarded.

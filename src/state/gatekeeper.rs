@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::{
     gate::{
-        claims::KnownToken,
-        decide::{Admission, Decision, Ruleset},
+        claims::{Identity, KnownToken},
+        decide::{Admission, Decision, Passage, Ruleset},
         issuer::IssuerId,
         rejection::{Refusal, Rejection},
         request::Request,
@@ -54,6 +54,8 @@ pub struct Judgement {
     pub known: Option<Arc<KnownToken>>,
     /// What is to become of the request.
     pub decision: Decision,
+    /// What a rule on trial would have refused it for, or its token where authentication is only observed.
+    pub observed: Option<Refusal>,
     /// Whether the token was in the query, so that the response must not be cached for others.
     pub token_in_query: bool,
     /// The target to forward, where it differs from the one sent.
@@ -96,6 +98,7 @@ impl Gatekeeper {
             known: None,
             token_in_query: false,
             decision: Decision::Pass(None),
+            observed: None,
             target: None,
         };
         judgement.decision = match self.ruleset.admit(request) {
@@ -119,22 +122,43 @@ impl Gatekeeper {
     ) -> Result<Decision, Refusal> {
         let route = admission.route;
         self.ruleset.check_body(admission)?;
-        let identity = match self.ruleset.find_token(route, request)? {
-            None => None,
-            Some(token) => {
-                judgement.token_in_query = token.in_query;
-                let known = match self.known(token.text, route, patience, judgement)? {
-                    Known::Token(known) => known,
-                    Known::AwaitKeys(issuer) => return Ok(Decision::AwaitKeys(issuer)),
-                };
-                judgement.issuer = Some(known.token().issuer());
-                let identity = self.ruleset.judge(&known, route, now);
-                judgement.known = Some(known);
-                Some(identity?)
+        self.ruleset.check_address(route, request)?;
+        let identity = match self.identify(route, request, now, patience, judgement) {
+            Ok(Identified::As(identity)) => identity,
+            Ok(Identified::AwaitKeys(issuer)) => return Ok(Decision::AwaitKeys(issuer)),
+            Err(refusal) if route.observes_authentication && refusal.rejection().is_of_token() => {
+                judgement.observed = Some(refusal);
+                None
             }
+            Err(refusal) => return Err(refusal),
         };
-        judgement.target = self.ruleset.forwarded_target(admission, request);
+        let passage = Passage { route, is_unproven: judgement.observed.is_some() };
+        judgement.target = self.ruleset.forwarded_target(admission, passage, request);
+        if let Some(identity) = &identity {
+            judgement.observed = self.ruleset.observe(identity, route, now);
+        }
         Ok(Decision::Pass(identity))
+    }
+
+    /// Whose request it is; nobody's where it may be.
+    fn identify(
+        &self,
+        route: &Route,
+        request: &Request<'_>,
+        now: UnixTime,
+        patience: Patience,
+        judgement: &mut Judgement,
+    ) -> Result<Identified, Refusal> {
+        let Some(token) = self.ruleset.find_token(route, request)? else { return Ok(Identified::As(None)) };
+        judgement.token_in_query = token.in_query;
+        let known = match self.known(token.text, route, patience, judgement)? {
+            Known::Token(known) => known,
+            Known::AwaitKeys(issuer) => return Ok(Identified::AwaitKeys(issuer)),
+        };
+        judgement.issuer = Some(known.token().issuer());
+        let identity = self.ruleset.judge(&known, route, now);
+        judgement.known = Some(known);
+        Ok(Identified::As(Some(identity?)))
     }
 
     /// The token as remembered, if the key that proved it is still trusted, else as verified now.
@@ -201,6 +225,11 @@ impl Gatekeeper {
             Err(refusal) => Err(refusal),
         }
     }
+}
+
+enum Identified {
+    As(Option<Identity>),
+    AwaitKeys(IssuerId),
 }
 
 enum Known {

@@ -6,11 +6,13 @@ use portcullis::{
     config::settings::CacheLimits,
     gate::{
         algorithm::Algorithms,
+        condition::Conditions,
         decide::{Decision, Ruleset},
         extraction::{HeaderValueSource, IdentityHeader},
         firewall::{FirewallNames, HeaderFirewall},
         issuer::{Audiences, ClaimPath, ClientPlace, Issuer, IssuerId, ScopesPlace, TokenTypes},
         keys::KeySet,
+        network::AddressRule,
         policy::Requirement,
         readings::EncodedSlash,
         request::{Request, RequestLimits},
@@ -47,6 +49,7 @@ pub(crate) fn issuer(name: &str, identifier: &str) -> Issuer {
         roles: Some(ClaimPath::top("roles")),
         scopes: ScopesPlace::Usual,
         client: ClientPlace::Usual,
+        requirement: Requirement::default(),
     }
 }
 
@@ -66,6 +69,9 @@ pub(crate) fn route(name: &str, prefix: &str) -> Route {
         authentication: Authentication::Required,
         issuers: vec![IssuerId(0)],
         requirement: Requirement::default(),
+        observed: None,
+        observes_authentication: false,
+        addresses: AddressRule::default(),
         token_sources: vec![TokenSource::Authorization],
         forward_token: false,
         action: Action::Respond { status: 204, body: None },
@@ -89,6 +95,7 @@ pub(crate) fn ruleset(issuers: Vec<Issuer>, routes: Vec<Route>) -> Ruleset {
         routes: RouteTable::new(routes, 1).unwrap(),
         issuers,
         identity_headers,
+        conditions: Conditions::default(),
         firewall: HeaderFirewall::new(FirewallNames { owned: &owned, ..FirewallNames::default() }),
         limits: RequestLimits {
             token_bytes: 8192,
@@ -133,6 +140,7 @@ pub(crate) fn decide(gatekeeper: &Gatekeeper, path: &str, token: &str, now: Unix
     let headers = headers(&[("authorization", &format!("Bearer {token}"))]);
     let request = Request {
         listener: ListenerId(0),
+        client: None,
         version: Version::HTTP_11,
         method: "GET",
         authority: None,

@@ -11,6 +11,7 @@ use crate::gate::firewall::{FirewallNames, HeaderFirewall};
 use crate::gate::sources::TokenSource;
 
 mod address;
+mod addresses;
 mod admin;
 pub(in crate::config) mod context;
 mod document;
@@ -21,6 +22,7 @@ mod key_source;
 mod listeners;
 mod path;
 mod process;
+mod requirement;
 mod route_match;
 mod route_policy;
 mod routes;
@@ -67,6 +69,7 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let ruleset = Ruleset {
         routes,
         issuers,
+        conditions: std::mem::take(&mut context.conditions),
         identity_headers: identity.headers.into_iter().map(|(header, _)| header).collect(),
         firewall: rules.into_firewall(),
         limits,

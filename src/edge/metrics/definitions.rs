@@ -170,6 +170,10 @@ instruments! {
         "Decisions about identity: allowed, anonymous or rejected";
     auth_rejections: IntCounterVec = "portcullis_auth_rejections_total", ["route", "issuer", "reason"], NONE,
         "Requests refused for their token, its claims or its rights, by reason";
+    auth_observed: IntCounterVec = "portcullis_auth_observed_total", ["route", "issuer", "reason"], NONE,
+        "Requests let pass that a rule on trial (observe, insecure_observe_authentication) would have refused, by reason";
+    routes_observing_authentication: IntGauge = "portcullis_routes_observing_authentication", [], NONE,
+        "Routes on which authentication is only observed: whoever would be refused for a token passes without identity";
     claims_cache_requests: IntCounterVec = "portcullis_claims_cache_requests_total", ["result"], NONE,
         "Lookups in the claims cache: hit, miss, or stale (remembered, but its key is withdrawn)";
     claims_cache_evictions: IntCounter = "portcullis_claims_cache_evictions_total", [], NONE,

@@ -109,6 +109,11 @@ impl Metrics {
         }
     }
 
+    /// So many routes of the configuration in force only observe authentication.
+    pub fn set_routes_observing_authentication(&self, routes: usize) {
+        self.instruments.routes_observing_authentication.set(routes.try_into().unwrap_or(i64::MAX));
+    }
+
     /// Counts a connection until what is returned is dropped.
     #[must_use]
     pub fn connection(&self) -> OpenConnection {

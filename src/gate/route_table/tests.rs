@@ -1,6 +1,7 @@
 //! Which route a request finds, and which it must not.
 use super::*;
 use crate::gate::{
+    network::AddressRule,
     policy::Requirement,
     route::{Action, Authentication, PathReadings, Rewrite},
 };
@@ -31,6 +32,9 @@ fn route(text: &str) -> Route {
         authentication: Authentication::Required,
         issuers: Vec::new(),
         requirement: Requirement::default(),
+        observed: None,
+        observes_authentication: false,
+        addresses: AddressRule::default(),
         token_sources: Vec::new(),
         forward_token: false,
         action: Action::Respond { status: 204, body: None },
