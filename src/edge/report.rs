@@ -231,10 +231,9 @@ fn auth_record<'e>(
         algorithm: token.map(|token| token.algorithm().name()),
         cache: judgement.and_then(|judgement| cache_name(judgement.cache)),
         detail: exchange.refusal.as_ref().and_then(Refusal::detail).or(cut_short.map(|error| error.etype().as_str())),
-        observed: judgement.and_then(|judgement| judgement.observed.as_ref()).map(|refusal| ObservedRecord {
-            reason: refusal.rejection().label(),
-            detail: refusal.detail(),
-        }),
+        observed: judgement
+            .and_then(|judgement| judgement.observed.as_ref())
+            .map(|refusal| ObservedRecord { reason: refusal.rejection().label(), detail: refusal.detail() }),
     }
 }
 

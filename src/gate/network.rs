@@ -142,13 +142,26 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_said_to_be_none() {
-        for text in ["", "/", "10.0.0.0/", "10.0.0/8", "010.0.0.0/8", "10.0.0.0/+8", "10.0.0.0/0008", "10.0.0.0/8/8", "a", "[::1]"] {
+        for text in [
+            "",
+            "/",
+            "10.0.0.0/",
+            "10.0.0/8",
+            "010.0.0.0/8",
+            "10.0.0.0/+8",
+            "10.0.0.0/0008",
+            "10.0.0.0/8/8",
+            "a",
+            "[::1]",
+        ] {
             assert_eq!(text.parse::<Network>(), Err(NetworkError::Malformed), "{text}");
         }
         for text in ["10.0.0.0/33", "::/129", "::/999"] {
             assert_eq!(text.parse::<Network>(), Err(NetworkError::TooLong), "{text}");
         }
-        for (text, meant) in [("10.0.0.1/8", "10.0.0.0/8"), ("2001:db8::1/32", "2001:db8::/32"), ("1.2.3.4/0", "0.0.0.0/0")] {
+        for (text, meant) in
+            [("10.0.0.1/8", "10.0.0.0/8"), ("2001:db8::1/32", "2001:db8::/32"), ("1.2.3.4/0", "0.0.0.0/0")]
+        {
             assert_eq!(text.parse::<Network>(), Err(NetworkError::HostBits(network(meant))), "{text}");
         }
     }

@@ -39,8 +39,7 @@ impl Names {
     fn missing(&self, what: &str, held: &[Box<str>]) -> String {
         match self {
             Self::All(names) => {
-                let missing: Vec<&str> =
-                    names.iter().filter(|name| !held.contains(name)).map(AsRef::as_ref).collect();
+                let missing: Vec<&str> = names.iter().filter(|name| !held.contains(name)).map(AsRef::as_ref).collect();
                 let plural = if missing.len() == 1 { "" } else { "s" };
                 format!("missing {what}{plural}: {}", missing.join(", "))
             }
@@ -177,7 +176,11 @@ impl StepUp {
                 None => "claim: auth_time is not there, or no number".to_owned(),
                 Some(time) if time > now.plus(leeway) => "claim: auth_time is later than now".to_owned(),
                 Some(time) if now > time.plus(max_age).plus(leeway) => {
-                    format!("auth_time was {} s ago, at most {} s are allowed", now.since(time).as_secs(), max_age.as_secs())
+                    format!(
+                        "auth_time was {} s ago, at most {} s are allowed",
+                        now.since(time).as_secs(),
+                        max_age.as_secs()
+                    )
                 }
                 Some(_) => return None,
             }

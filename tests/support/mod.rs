@@ -15,6 +15,7 @@ pub(crate) mod process;
 pub(crate) mod ruleset;
 pub(crate) mod server;
 pub(crate) mod shared;
+pub(crate) mod table;
 pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod upstream;

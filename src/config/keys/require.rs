@@ -23,7 +23,11 @@ pub const KEYS: &[Key] = &[
         "client: the token is a client's own (its subject is its client); user: it is not",
     ),
     Key::optional("acr", SOME_TEXTS, "accepted values of the claim `acr`: how the user authenticated"),
-    Key::optional("max_age", seconds(1, 365 * DAY), "longest time since the user authenticated (the claim `auth_time`)"),
+    Key::optional(
+        "max_age",
+        seconds(1, 365 * DAY),
+        "longest time since the user authenticated (the claim `auth_time`)",
+    ),
 ];
 
 const REQUIRED_NAMES: Shape = Shape::Either(&[SOME_TEXTS, Shape::Mapping(ANY)]);

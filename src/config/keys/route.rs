@@ -39,7 +39,11 @@ pub const DEFAULTS: &[Key] = &[
         "whether a token must, may or need not be there",
     ),
     Key::optional("issuers", SOME_TEXTS, "names of the issuers whose tokens it accepts; the only one unless given"),
-    Key::optional("require", Shape::Mapping(require::KEYS), "what an identity must have; all that is written must hold"),
+    Key::optional(
+        "require",
+        Shape::Mapping(require::KEYS),
+        "what an identity must have; all that is written must hold",
+    ),
     Key::optional(
         "observe",
         Shape::Mapping(OBSERVE),

@@ -41,7 +41,14 @@ pub(in crate::config) enum NamedSecret {
 impl<'w> Context<'w> {
     /// A run that has found nothing yet.
     pub(in crate::config) fn new(directory: &'w Path, surroundings: &'w dyn Surroundings, secrets: Secrets) -> Self {
-        Self { problems: Problems::new(), conditions: Conditions::default(), skipped: Vec::new(), surroundings, directory, secrets }
+        Self {
+            problems: Problems::new(),
+            conditions: Conditions::default(),
+            skipped: Vec::new(),
+            surroundings,
+            directory,
+            secrets,
+        }
     }
 
     /// Through which variables are read.

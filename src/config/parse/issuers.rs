@@ -3,8 +3,8 @@ use crate::config::field::Field;
 use crate::config::keys::issuer::KEYS;
 use crate::config::keys::require;
 use crate::config::parse::context::{Context, Unique, check_name, position_of};
-use crate::config::parse::{key_source, requirement};
 use crate::config::parse::section::{Section, refuse_empty};
+use crate::config::parse::{key_source, prospects, requirement};
 use crate::config::settings::IssuerKeys;
 use crate::config::tree::Value;
 use crate::gate::algorithm::{Algorithm, Algorithms};
@@ -94,16 +94,14 @@ fn issuer(entry: &Field<'_>, identifiers: &mut Unique, context: &mut Context<'_>
         client,
         requirement,
     };
+    if let Some(field) = section.optional("require") {
+        prospects::check_issuer(&field, &issuer, context);
+    }
     Some((issuer, IssuerKeys { source, required_for_readiness }))
 }
 
 /// A role that the issuer's tokens could never hold makes all of them invalid.
-fn check_roles(
-    section: &Section<'_>,
-    requirement: &Requirement,
-    place: Option<&ClaimPath>,
-    context: &mut Context<'_>,
-) {
+fn check_roles(section: &Section<'_>, requirement: &Requirement, place: Option<&ClaimPath>, context: &mut Context<'_>) {
     if requirement.roles.is_none() || place.is_some() || section.optional("roles").is_some() {
         return;
     }

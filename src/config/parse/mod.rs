@@ -22,6 +22,7 @@ mod key_source;
 mod listeners;
 mod path;
 mod process;
+mod prospects;
 mod requirement;
 mod route_match;
 mod route_policy;

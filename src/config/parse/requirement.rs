@@ -36,8 +36,7 @@ pub(in crate::config) fn read(section: &Section<'_>, context: &mut Context<'_>) 
     let audience = section.optional("audience").and_then(|field| field.string(&mut context.problems));
     let claims = section.optional("claims").map(|field| claims(&field, context)).unwrap_or_default();
     let principals = [("user", Principal::User), ("client", Principal::Client)];
-    let principal =
-        section.optional("principal").and_then(|field| field.choice(&principals, &mut context.problems));
+    let principal = section.optional("principal").and_then(|field| field.choice(&principals, &mut context.problems));
     let step_up = step_up(&section, context);
     Requirement {
         audience: audience.map(|audience| context.conditions.clause(Condition::Audience(audience.into()))),
@@ -117,7 +116,9 @@ fn claims(field: &Field<'_>, context: &mut Context<'_>) -> Vec<Condition> {
         }
         Value::Scalar(_) => {
             let problem = field.mismatch("a mapping of claims to their values");
-            context.problems.add(problem.with_hint(format!("as in `claims: {{email_verified: true}}`; or {LONG_FORM}")));
+            context
+                .problems
+                .add(problem.with_hint(format!("as in `claims: {{email_verified: true}}`; or {LONG_FORM}")));
             Vec::new()
         }
     };

@@ -1,12 +1,11 @@
 //! The part of a route that says who may use it: authentication, issuers, requirements.
-use crate::config::field::Field;
 use crate::config::keys::require;
 use crate::config::keys::route::OBSERVE;
 use crate::config::parse::context::{Context, position_of};
 use crate::config::parse::identity::Identity;
 use crate::config::parse::issuers::Issuers;
-use crate::config::parse::requirement;
 use crate::config::parse::section::Section;
+use crate::config::parse::{prospects, requirement};
 use crate::gate::extraction::HeaderValueSource;
 use crate::gate::issuer::IssuerId;
 use crate::gate::policy::Requirement;
@@ -46,7 +45,8 @@ pub(in crate::config) fn access(
     let on_trial = section.section("observe", OBSERVE, &mut context.problems);
     if let Some(field) = on_trial.field() {
         on_trial.required("require", &mut context.problems);
-        let message = format!("the route `{name}` has a rule on trial: `observe` is logged and counted, never enforced");
+        let message =
+            format!("the route `{name}` has a rule on trial: `observe` is logged and counted, never enforced");
         context.problems.add(field.warning(message));
     }
     let observed = on_trial.field().map(|_| requirement::read(&on_trial, context));
@@ -85,8 +85,12 @@ pub(in crate::config) fn access(
         context.problems.add(field.error(message).with_hint(hint));
     }
     check_roles(section, &requirement, &issuers, known, context);
-    if let Some(observed) = &observed {
+    if let Some(field) = section.optional("require") {
+        prospects::check_route(&field, &[&requirement], &issuers, known, context);
+    }
+    if let (Some(observed), Some(field)) = (&observed, on_trial.optional("require")) {
         check_roles(&on_trial, observed, &issuers, known, context);
+        prospects::check_route(&field, &[&requirement, observed], &issuers, known, context);
     }
     Access { authentication, issuers, requirement, observed, observes_authentication: observes(section, name, context) }
 }

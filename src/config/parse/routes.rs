@@ -11,7 +11,7 @@ use crate::config::parse::issuers::Issuers;
 use crate::config::parse::section::Section;
 use crate::config::parse::token::{self, Tokens};
 use crate::config::parse::upstreams::Upstreams;
-use crate::config::parse::{addresses, path, route_match, route_policy};
+use crate::config::parse::{addresses, path, prospects, route_match, route_policy};
 use crate::gate::host::Host;
 use crate::gate::route::{Action, HostPattern, PathPattern, Rewrite, Route, RouteId, UpstreamId};
 use crate::gate::route_table::RouteTable;
@@ -108,7 +108,13 @@ pub(in crate::config) fn table(
         let hint = "give one of them another host, path, method or listener";
         context.problems.add(second.error(message).with_hint(hint));
     }
-    table.ok()
+    let table = table.ok()?;
+    let fields: Vec<Field<'_>> = fields.into_iter().map(|(field, _)| field).collect();
+    // A route with a mistake may have lost what it matches.
+    if !context.problems.has_errors() {
+        prospects::check_reach(&table, &fields, context);
+    }
+    Some(table)
 }
 
 /// Routes that are not told apart by a name must differ in what they are called without one. Of those that take the

@@ -41,7 +41,11 @@ impl<'a> Section<'a> {
         keys: &'static [Key],
         problems: &mut Problems,
     ) -> Self {
-        field.and_then(|field| Self::read(&field, keys, problems)).unwrap_or(Self { fields: None, keys, defaults: None })
+        field.and_then(|field| Self::read(&field, keys, problems)).unwrap_or(Self {
+            fields: None,
+            keys,
+            defaults: None,
+        })
     }
 
     /// The section that a key of this one holds.

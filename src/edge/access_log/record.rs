@@ -151,6 +151,10 @@ impl Record<'_> {
             buffer.push(b' ');
             append_escaped_bytes(&mut buffer, field.as_bytes());
         }
+        if let Some(observed) = self.auth.and_then(|auth| auth.observed) {
+            buffer.extend_from_slice(b" observed ");
+            append_escaped_bytes(&mut buffer, observed.reason.as_bytes());
+        }
         buffer.push(b'\n');
         buffer
     }
@@ -287,7 +291,7 @@ mod tests {
         check(
             &FULL,
             Format::Text,
-            r#"1970-01-01T00:00:00.000000Z 192.0.2.7 "GET api.example.com /orders/\"7\"\n" 403 0.001234 orders role_missing"#,
+            r#"1970-01-01T00:00:00.000000Z 192.0.2.7 "GET api.example.com /orders/\"7\"\n" 403 0.001234 orders role_missing observed scope_insufficient"#,
         );
         check(&BARE, Format::Text, r#"1970-01-01T00:00:00.000000Z - "GET - /" 0 0.000000 - -"#);
     }

@@ -245,6 +245,7 @@ mod tests {
         let route = RouteMetrics::resolve(&metrics, "orders", &["main"], REASONS);
         route.answered("GET", 200, Duration::from_millis(3));
         route.rejected(Some(0), 1);
+        route.observed(Some(0), 1);
         let _ = IssuerMetrics::resolve(&metrics, "main");
         let _ = FetchMetrics::resolve(&metrics, "main");
         let _ = UpstreamMetrics::resolve(&metrics, "orders");
