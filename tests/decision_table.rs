@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::support::table::{Ask, PARTNER, config, judge_token, keeper, load, token, told};
+use crate::support::table::{Ask, PARTNER, config, judge, judge_token, keeper, load, token, told};
 
 /// A part of the table: a configuration, and requests to each of its routes.
 struct Part {
@@ -271,7 +271,7 @@ const PARTS: &[Part] = &[
         name: "defaults of routes",
         issuer: "",
         more: "route_defaults: {require: {roles: [admin]}, addresses: {deny: [10.66.0.0/16]}}",
-        routes: &["timeout: none", "require: {scopes: [orders:read]}", "auth: none", "addresses: {}"],
+        routes: &["auth: required", "require: {scopes: [orders:read]}", "auth: none", "addresses: {}"],
         rows: &["none", "{} 10.0.0.1", r#"{"roles":["admin"]} 10.0.0.1"#, r#"{"roles":["admin"]} 10.66.0.1"#],
     },
 ];
@@ -281,40 +281,26 @@ fn routes_of(part: &Part) -> Vec<String> {
     let lines = part.routes.iter().enumerate();
     lines
         .map(|(number, rest)| {
-            format!("  - {{name: r{number}, path_prefix: /r{number}, respond: {{status: 204}}, {}}}", for_respond(rest))
+            format!("  - {{name: r{number}, path_prefix: /r{number}, respond: {{status: 204}}, {}}}", rest)
         })
         .collect()
 }
 
-/// A route that answers by itself has no time to wait.
-fn for_respond(rest: &str) -> &str {
-    if rest == "timeout: none" { "auth: required" } else { rest }
-}
-
-/// What a row says: the token, and where, when and how it is used.
+/// What a row says: the token, and where and when it is used.
 fn ask(row: &str) -> Ask {
-    let mut ask = Ask { method: "GET", path: "/".to_owned(), claims: None, client: None, at: 0 };
-    for (position, word) in row.split(' ').enumerate() {
+    let end = row.rfind('}').map_or("none".len(), |position| position + 1);
+    let (claims, rest) = row.split_at(end);
+    let mut ask = Ask { method: "GET", path: "/x".to_owned(), claims: None, client: None, at: 0 };
+    if claims != "none" {
+        ask.claims = Some(serde_json::from_str::<Value>(claims).unwrap_or_else(|error| panic!("{row}: {error}")));
+    }
+    for word in rest.split_whitespace() {
         match word.strip_prefix('+') {
-            _ if position == 0 && word == "none" => {}
-            _ if position == 0 => {
-                ask.claims = Some(serde_json::from_str::<Value>(word).unwrap_or_else(|error| panic!("{row}: {error}")))
-            }
             Some(seconds) => ask.at = seconds.parse().unwrap(),
             None => ask.client = Some(word.parse().unwrap()),
         }
     }
     ask
-}
-
-/// A space in a token's claims would end it; scopes need some.
-fn row_with_spaces(row: &str) -> (Ask, &str) {
-    let end = row.rfind('}').map_or(4, |position| position + 1);
-    let (claims, rest) = row.split_at(end);
-    let mut asked = ask(&format!("none{rest}"));
-    asked.claims =
-        (claims != "none").then(|| serde_json::from_str(claims).unwrap_or_else(|error| panic!("{row}: {error}")));
-    (asked, row)
 }
 
 #[test]
@@ -335,7 +321,7 @@ fn every_row_of_the_table_is_decided_as_written_down() {
         for (number, route) in part.routes.iter().enumerate() {
             writeln!(table, "## r{number}: {route}\n").unwrap();
             for row in part.rows {
-                let (mut ask, shown) = row_with_spaces(row);
+                let mut ask = ask(row);
                 ask.path = format!("/r{number}/x");
                 let token = ask.claims.as_ref().map(token);
                 let decide = |keeper| told(keeper, &judge_token(keeper, &ask, token.as_deref()));
@@ -345,7 +331,7 @@ fn every_row_of_the_table_is_decided_as_written_down() {
                 {
                     assert_eq!(decide(keeper), decision, "{which}: {route} {row}");
                 }
-                writeln!(table, "{shown:<60} {decision}").unwrap();
+                writeln!(table, "{row:<60} {decision}").unwrap();
                 rows += 1;
             }
             table.push('\n');
@@ -383,7 +369,7 @@ fn the_most_specific_route_decides_whatever_the_order() {
         ] {
             let mut ask = ask("{}");
             (ask.method, ask.path) = (method, path.to_owned());
-            let decision = told(&keeper, &crate::support::table::judge(&keeper, &ask));
+            let decision = told(&keeper, &judge(&keeper, &ask));
             let is_ambiguous = expected.starts_with("400") && decision.starts_with("400 path_ambiguous");
             assert!(decision == expected || is_ambiguous, "{method} {path}: {decision}, not {expected}");
         }
@@ -407,10 +393,8 @@ identity: {{headers: {{X-Issuer: {{from: issuer}}}}}}"
         (r#"{"iss":"https://partner.test","aud":"partners"}"#, "401 claim_invalid (missing scope: partner) [both]"),
         (r#"{"iss":"https://partner.test","aud":"partners","scope":"partner"}"#, "passes as u1 [both]"),
     ] {
-        let (mut ask, _) = row_with_spaces(row);
-        ask.path = "/x".to_owned();
         for _ in 0..2 {
-            assert_eq!(told(&keeper, &crate::support::table::judge(&keeper, &ask)), expected, "{row}");
+            assert_eq!(told(&keeper, &judge(&keeper, &ask(row))), expected, "{row}");
         }
     }
 }
