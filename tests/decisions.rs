@@ -194,9 +194,11 @@ fn what_a_route_requires_is_asked_of_remembered_tokens_too() {
     let mut routes =
         vec![route("open", "/open"), route("admin", "/admin"), route("any", "/any"), route("scope", "/scope")];
     let names = |names: &[&str]| names.iter().map(|name| Box::from(*name)).collect::<Vec<_>>();
-    routes[1].requirement = Requirement { scopes: None, roles: Some(Names::All(names(&["admin", "staff"]))) };
-    routes[2].requirement = Requirement { scopes: None, roles: Some(Names::Any(names(&["admin", "staff"]))) };
-    routes[3].requirement = Requirement { scopes: Some(Names::All(names(&["orders:read"]))), roles: None };
+    routes[1].requirement =
+        Requirement { roles: Some(Names::All(names(&["admin", "staff"]))), ..Requirement::default() };
+    routes[2].requirement =
+        Requirement { roles: Some(Names::Any(names(&["admin", "staff"]))), ..Requirement::default() };
+    routes[3].requirement = Requirement { scopes: Some(Names::All(names(&["orders:read"]))), ..Requirement::default() };
     let house = gatekeeper(ruleset(vec![issuer("main", ISSUER)], routes), vec![keys_of(&[signing_key().clone()])], 100);
     let with = |roles: serde_json::Value| good().claim("roles", roles);
     for (token, expected) in [

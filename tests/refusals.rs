@@ -23,6 +23,9 @@ const ROUTES: &str = r#"
   - {name: mine, path_prefix: /mine, upstream: echo}
   - {name: orders, path_prefix: /orders, require: {scopes: [orders:write]}, upstream: echo}
   - {name: admin, path_prefix: /admin, require: {roles: [admin]}, upstream: echo}
+  - {name: apps, path_prefix: /apps, require: {principal: client}, upstream: echo}
+  - {name: step, path_prefix: /step, require: {acr: [gold], max_age: 5m}, upstream: echo}
+  - {name: far, path_prefix: /far, addresses: {deny: [127.0.0.0/8]}, upstream: echo}
   - {name: posts, path_prefix: /posts, methods: [POST], auth: none, upstream: echo}
 "#;
 
@@ -74,6 +77,9 @@ fn rows_of_shape_and_route() -> Vec<Row> {
         Row::new("token_missing", 401, "mine", "/mine"),
         Row::new("scope_insufficient", 403, "orders", "/orders").header("Authorization", &*good),
         Row::new("role_missing", 403, "admin", "/admin").header("Authorization", &*good),
+        Row::new("principal_mismatch", 403, "apps", "/apps").header("Authorization", &*good),
+        Row::new("step_up_required", 401, "step", "/step").header("Authorization", &*good),
+        Row::new("address_denied", 403, "far", "/far").header("Authorization", &*good),
         Row::new("route_not_found", 404, "-", "/nowhere"),
         Row::new("method_not_allowed", 405, "*", "/posts"),
         Row::new("uri_too_long", 414, "-", &format!("/public/{}", "x".repeat(9000))),
@@ -419,7 +425,7 @@ fn broken_signature_bytes_are_a_malformed_token_before_anything_else() {
 fn every_reason_that_this_file_reaches_is_told_apart() {
     let reached: BTreeSet<&str> =
         row_per_reason().iter().map(|row| row.reason).chain(REASONS_WITH_THEIR_OWN_TEST.iter().copied()).collect();
-    assert_eq!(reached.len(), 33, "{reached:?}");
+    assert_eq!(reached.len(), 37, "{reached:?}");
 }
 
 // Goes in with the product's table of refusals, and takes the place of the test above:

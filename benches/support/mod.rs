@@ -12,6 +12,7 @@
 pub(crate) mod keys;
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,12 +24,14 @@ use portcullis::{
     gate::{
         algorithm::{Algorithm, Algorithms, KeyType},
         claims::Identity,
+        condition::Conditions,
         cross_site::CrossSiteRule,
         decide::{Decision, Ruleset},
         extraction::{HeaderValueSource, IdentityHeader},
         firewall::{FirewallNames, HeaderFirewall},
         issuer::{Audiences, ClaimPath, ClientPlace, Issuer, IssuerId, ScopesPlace, TokenTypes},
         keys::KeySet,
+        network::AddressRule,
         policy::{Names, Requirement},
         request::{Request, RequestLimits},
         route::{
@@ -217,6 +220,7 @@ impl Head {
     pub(crate) fn request(&self) -> Request<'_> {
         Request {
             listener: ListenerId(0),
+            client: Some(IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3))),
             version: Version::HTTP_11,
             is_encrypted: false,
             method: "GET",
@@ -270,6 +274,7 @@ fn ruleset() -> Ruleset {
     Ruleset {
         routes: RouteTable::new(routes(), 1).unwrap(),
         issuers: issuers(),
+        conditions: Conditions::default(),
         identity_headers: vec![
             identity("X-User-ID", HeaderValueSource::Subject),
             identity("X-User-Roles", HeaderValueSource::Roles),
@@ -303,6 +308,7 @@ fn issuers() -> Vec<Issuer> {
         roles: Some(ClaimPath::top("roles")),
         scopes: ScopesPlace::Usual,
         client: ClientPlace::Usual,
+        requirement: Requirement::default(),
     };
     vec![
         issuer("partner", "https://login.partner.example", Algorithms::asymmetric()),
@@ -345,6 +351,7 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
     let requirement = Requirement {
         scopes: Some(Names::All(vec!["orders:read".into()])),
         roles: Some(Names::Any(vec!["staff".into(), "customer".into()])),
+        ..Requirement::default()
     };
     Route {
         name: format!("{host}{path}").into(),
@@ -360,6 +367,9 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
         authentication,
         issuers: vec![IssuerId(0), IssuerId(1), IssuerId(2)],
         requirement: if authentication == Authentication::Required { requirement } else { Requirement::default() },
+        observed: None,
+        observes_authentication: false,
+        addresses: AddressRule::default(),
         token_sources: vec![TokenSource::Authorization],
         forward_token: false,
         cross_site: CrossSiteRule::default(),

@@ -89,6 +89,8 @@ impl Installed {
                 timeout: route.timeout,
             })
             .collect();
+        let observing = ruleset.routes.routes().iter().filter(|route| route.observes_authentication);
+        metrics.set_routes_observing_authentication(observing.count());
         let unmatched = RouteMetrics::resolve(metrics, UNMATCHED, &issuers, Rejection::LABELS);
         let names: Vec<Box<str>> = ruleset.identity_headers.iter().map(|header| header.name.clone()).collect();
         let upstream_metrics =

@@ -105,6 +105,7 @@ impl Gateway {
         let (authority, path) = target::authority_and_path(header);
         Request {
             listener: self.listener,
+            client: forwarding::client_address(session),
             version: header.version,
             is_encrypted: forwarding::is_encrypted(session),
             method: header.method.as_str(),

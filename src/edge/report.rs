@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 use crate::{
     config::settings::{ClientAddressForm, SubjectForm},
     edge::{
-        access_log::{AccessLog, AuthRecord, Record},
+        access_log::{AccessLog, AuthRecord, ObservedRecord, Record},
         clock,
         exchange::Exchange,
         guard::Incident,
@@ -61,6 +61,9 @@ impl Reporter {
                 Verdict::Anonymous => metrics.anonymous(),
                 Verdict::Rejected(rejection) => metrics.rejected(issuer, rejection.index()),
             }
+            if let Some(observed) = &judgement.observed {
+                metrics.observed(issuer, observed.rejection().index());
+            }
         }
         if let Some(log) = &self.access_log {
             self.tell(log, session, error, exchange, (verdict, status, duration, client));
@@ -104,6 +107,7 @@ impl Reporter {
                 algorithm: None,
                 cache: None,
                 detail: Some(incident.detail),
+                observed: None,
             }),
         });
     }
@@ -232,6 +236,9 @@ fn auth_record<'e>(
         algorithm: token.map(|token| token.algorithm().name()),
         cache: judgement.and_then(|judgement| cache_name(judgement.cache)),
         detail: exchange.refusal.as_ref().and_then(Refusal::detail).or(cut_short.map(|error| error.etype().as_str())),
+        observed: judgement
+            .and_then(|judgement| judgement.observed.as_ref())
+            .map(|refusal| ObservedRecord { reason: refusal.rejection().label(), detail: refusal.detail() }),
     }
 }
 

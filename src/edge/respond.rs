@@ -144,6 +144,9 @@ fn challenge(refusal: &Refusal, realm: &str) -> Option<String> {
             if let Some(scopes) = refusal.scopes() {
                 challenge.push_str(&format!(", scope=\"{scopes}\""));
             }
+            if let Some(parameters) = refusal.step_up() {
+                challenge.push_str(&format!(", {parameters}"));
+            }
         }
     }
     Some(challenge)
@@ -176,6 +179,12 @@ mod tests {
                 Refusal::new(Rejection::ScopeInsufficient).wanting_scopes("a b"),
                 Some(
                     r#"Bearer realm="api", error="insufficient_scope", error_description="The token does not grant the required scope", scope="a b""#,
+                ),
+            ),
+            (
+                Refusal::new(Rejection::StepUpRequired).wanting_step_up(r#"acr_values="gold", max_age="60""#),
+                Some(
+                    r#"Bearer realm="api", error="insufficient_user_authentication", error_description="A stronger or more recent authentication is required", acr_values="gold", max_age="60""#,
                 ),
             ),
             (Refusal::new(Rejection::RoleMissing), None),

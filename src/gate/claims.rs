@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use http::HeaderValue;
 
 use crate::gate::{
+    condition::ConditionsMet,
     issuer::{Issuer, REMAINING_LIFETIME_MAX},
     rejection::{Refusal, Rejection},
     signature::VerifiedToken,
@@ -25,11 +26,15 @@ pub struct Facts {
     pub(in crate::gate) expires: UnixTime,
     pub(in crate::gate) not_before: Option<UnixTime>,
     pub(in crate::gate) issued_at: Option<UnixTime>,
+    /// `auth_time`, when the user authenticated; nothing when it is no number.
+    pub(in crate::gate) authenticated_at: Option<UnixTime>,
     pub(in crate::gate) subject: Option<Box<str>>,
     pub(in crate::gate) client: Option<Box<str>>,
     /// Nothing when the claim is absent or not a list of names: no role is held then.
     pub(in crate::gate) roles: Option<Box<[Box<str>]>>,
     pub(in crate::gate) scopes: Box<[Box<str>]>,
+    /// What rules ask of claims.
+    pub(in crate::gate) conditions_met: ConditionsMet,
     /// Position among the configured identity headers, and the rendered value.
     pub(in crate::gate) headers: Box<[(u16, HeaderValue)]>,
 }
@@ -76,6 +81,7 @@ impl KnownToken {
             + text(&facts.client)
             + facts.roles.as_deref().map_or(0, list)
             + list(&facts.scopes)
+            + facts.conditions_met.bytes()
             + facts
                 .headers
                 .iter()
@@ -85,7 +91,7 @@ impl KnownToken {
     }
 }
 
-/// Judges a known token: claims, then time, then audience.
+/// Judges a known token: claims, what its issuer requires, then time, then audience.
 ///
 /// Valid while `now < exp + leeway`, `now >= nbf - leeway` and `now >= iat - leeway` (RFC 7519 §4.1.4-§4.1.6).
 ///
@@ -96,6 +102,10 @@ pub fn identify(known: &Arc<KnownToken>, issuer: &Issuer, now: UnixTime) -> Resu
     let facts = &known.facts;
     if let Some(fault) = &facts.fault {
         return Err(Refusal::clone(fault));
+    }
+    // What an issuer's tokens must have makes them invalid, whatever it is that they lack.
+    if let Err(refusal) = issuer.requirement.check_facts(facts, issuer.leeway, now) {
+        return Err(Refusal::new(Rejection::ClaimInvalid).because(refusal.detail().unwrap_or_default()));
     }
     if now >= facts.expires.plus(issuer.leeway) {
         let ago = now.since(facts.expires);
@@ -141,6 +151,10 @@ impl Identity {
     /// The known token behind it.
     pub const fn known(&self) -> &Arc<KnownToken> {
         &self.known
+    }
+
+    pub(in crate::gate) fn facts(&self) -> &Facts {
+        &self.known.facts
     }
 
     /// Who it is, as the issuer's configuration normalises it.

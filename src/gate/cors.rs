@@ -219,6 +219,7 @@ mod tests {
         let headers = headers(fields);
         let request = Request {
             listener: ListenerId(0),
+            client: None,
             version: Version::HTTP_11,
             is_encrypted: false,
             method,

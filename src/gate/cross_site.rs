@@ -91,6 +91,7 @@ mod tests {
         }
         let request = Request {
             listener: ListenerId(0),
+            client: None,
             version: Version::HTTP_11,
             is_encrypted,
             method,

@@ -7,6 +7,7 @@ use http::{HeaderName, header};
 
 use crate::gate::{
     claims::{self, Identity, KnownToken},
+    condition::Conditions,
     cookies::{self, CookieChange},
     cors::Preflight,
     extraction::{self, IdentityHeader},
@@ -33,6 +34,8 @@ pub struct Ruleset {
     pub issuers: Vec<Issuer>,
     /// The headers that tell services who is calling.
     pub identity_headers: Vec<IdentityHeader>,
+    /// What its rules ask of claims.
+    pub conditions: Conditions,
     /// Which header names a client may not send.
     pub firewall: HeaderFirewall,
     /// Limits on requests.
@@ -70,13 +73,20 @@ pub struct Admission<'c, 'r> {
     pub preflight: Option<Preflight<'r>>,
 }
 
-/// On which route a request passes, and as what.
+/// On which route a request passes, and whether its token vouches for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Passage<'c> {
     /// The route.
     pub route: &'c Route,
-    /// Whether it is a preflight: then no token stays.
-    pub is_preflight: bool,
+    /// Whether no token vouches for it although it passes: a preflight, or a request that would have been refused for its
+    /// token on a route that only observes that. Then no token stays.
+    pub is_unproven: bool,
+}
+
+impl Passage<'_> {
+    fn forwards(&self, source: &TokenSource) -> bool {
+        self.route.forward_token && !self.is_unproven && self.route.token_sources.contains(source)
+    }
 }
 
 impl Ruleset {
@@ -119,6 +129,14 @@ impl Ruleset {
             BodyLimit::Bytes(bytes) => Some(bytes),
             BodyLimit::Unlimited => None,
         }
+    }
+
+    /// Judges where an admitted request came from.
+    ///
+    /// # Errors
+    /// [`Rejection::AddressDenied`]
+    pub fn check_address(&self, route: &Route, request: &Request<'_>) -> Result<(), Refusal> {
+        if route.addresses.admits(request.client) { Ok(()) } else { Err(Rejection::AddressDenied.into()) }
     }
 
     /// The one token of a request to `route`; nothing when it needs none.
@@ -175,7 +193,7 @@ impl Ruleset {
         keys: &KeySet,
     ) -> Result<KnownToken, Refusal> {
         let (verified, claims) = signature::verify(token, issuer.0, keys)?;
-        Ok(extraction::known_token(verified, &claims, issuer.1, &self.identity_headers))
+        Ok(extraction::known_token(verified, &claims, issuer.1, &self.identity_headers, &self.conditions))
     }
 
     /// Judges a known token on a route, now. The token's issuer must be one of the route's: a token that was verified
@@ -187,29 +205,32 @@ impl Ruleset {
         let id = known.token().issuer();
         let issuer = self.issuer(id).filter(|_| route.issuers.contains(&id)).ok_or(Rejection::IssuerUnknown)?;
         let identity = claims::identify(known, issuer, now)?;
-        route.requirement.check(&identity)?;
+        route.requirement.check(&identity, issuer.leeway, now)?;
         Ok(identity)
+    }
+
+    /// What the rule on trial of a route would have refused an identity for that may pass.
+    pub fn observe(&self, identity: &Identity, route: &Route, now: UnixTime) -> Option<Refusal> {
+        let issuer = self.issuer(identity.known().token().issuer())?;
+        route.observed.as_ref()?.check(identity, issuer.leeway, now).err()
     }
 
     /// Whether a header field is forwarded, given its name and, for `Authorization`, whether it holds a token.
     ///
     /// Tokens leave on every route, wherever any route looks for them, unless the route forwards its own.
     pub fn keeps_token_header(&self, passage: Passage<'_>, name: &HeaderName, request: &http::HeaderMap) -> bool {
-        let is_source = |sources: &[TokenSource]| {
-            sources.iter().any(|source| match source {
-                TokenSource::Authorization => *name == header::AUTHORIZATION,
-                TokenSource::Header(header) => header == name,
-                TokenSource::Query(_) | TokenSource::Cookie(_) => false,
-            })
+        let holds = |source: &&TokenSource| match source {
+            TokenSource::Authorization => *name == header::AUTHORIZATION,
+            TokenSource::Header(header) => header == name,
+            TokenSource::Query(_) | TokenSource::Cookie(_) => false,
         };
-        let Passage { route, is_preflight } = passage;
-        if !is_source(&self.token_sources) || (route.forward_token && !is_preflight && is_source(&route.token_sources))
-        {
+        let mut sources = self.token_sources.iter().filter(holds).peekable();
+        if sources.peek().is_none() || sources.any(|source| passage.forwards(source)) {
             return true;
         }
         // Another scheme is no token: it passes where no token is demanded.
         *name == header::AUTHORIZATION
-            && route.authentication != Authentication::Required
+            && (passage.route.authentication != Authentication::Required || passage.is_unproven)
             && is_of_another_scheme(request)
     }
 
@@ -225,25 +246,26 @@ impl Ruleset {
 
     /// The places whose tokens leave the request.
     fn leaving_sources<'c>(&'c self, passage: Passage<'c>) -> impl Iterator<Item = &'c TokenSource> {
-        let Passage { route, is_preflight } = passage;
-        let stays =
-            move |source: &TokenSource| route.forward_token && !is_preflight && route.token_sources.contains(source);
-        self.token_sources.iter().filter(move |source| !stays(source))
+        self.token_sources.iter().filter(move |source| !passage.forwards(source))
     }
 
     /// The target to forward: the judged path, rewritten as the route asks, and the query without tokens. Nothing when
     /// it is exactly what the client sent.
-    pub fn forwarded_target(&self, admission: &Admission<'_, '_>, request: &Request<'_>) -> Option<String> {
-        let route = admission.route;
+    pub fn forwarded_target(
+        &self,
+        admission: &Admission<'_, '_>,
+        passage: Passage<'_>,
+        request: &Request<'_>,
+    ) -> Option<String> {
         let tokens: Vec<Box<str>> = self
-            .leaving_sources(Passage { route, is_preflight: admission.preflight.is_some() })
+            .leaving_sources(passage)
             .filter_map(|source| match source {
                 TokenSource::Query(name) => Some(name.clone()),
                 TokenSource::Authorization | TokenSource::Header(_) | TokenSource::Cookie(_) => None,
             })
             .collect();
         let cut_query = request.query.and_then(|query| sources::query_without(query, &tokens));
-        let path = rewritten_path(route, admission.path.as_str());
+        let path = rewritten_path(passage.route, admission.path.as_str());
         let is_absolute_form = request.authority.is_some() && request.version < http::Version::HTTP_2;
         if cut_query.is_none() && path.is_none() && !admission.path.was_decoded() && !is_absolute_form {
             return None;

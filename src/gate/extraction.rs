@@ -7,6 +7,7 @@ use http::HeaderValue;
 
 use crate::gate::{
     claims::{Facts, KnownToken},
+    condition::{Conditions, ConditionsMet},
     header_value::{self, Unrenderable},
     issuer::{Audiences, ClaimPath, ClientPlace, Issuer, ScopesPlace},
     json::{Json, Object},
@@ -43,19 +44,25 @@ pub struct IdentityHeader {
     pub required: bool,
 }
 
-/// Draws from a verified token what `issuer` and `headers` ask for.
+/// Draws from a verified token what `issuer`, `headers` and `conditions` ask for.
 pub fn known_token(
     token: VerifiedToken,
     claims: &VerifiedClaims<'_>,
     issuer: &Issuer,
     headers: &[IdentityHeader],
+    conditions: &Conditions,
 ) -> KnownToken {
     let claims = claims.object();
-    let facts = facts(claims, issuer, headers).unwrap_or_else(|refusal| faulty(claims, issuer, refusal));
+    let facts = facts(claims, issuer, headers, conditions).unwrap_or_else(|refusal| faulty(claims, issuer, refusal));
     KnownToken::new(token, facts)
 }
 
-fn facts(claims: &Object<'_>, issuer: &Issuer, headers: &[IdentityHeader]) -> Result<Facts, Refusal> {
+fn facts(
+    claims: &Object<'_>,
+    issuer: &Issuer,
+    headers: &[IdentityHeader],
+    conditions: &Conditions,
+) -> Result<Facts, Refusal> {
     check_presence(claims, issuer)?;
     let expires = time(claims, "exp", Rounding::Down)?.ok_or_else(|| missing("exp"))?;
     let not_before = time(claims, "nbf", Rounding::Up)?;
@@ -78,10 +85,13 @@ fn facts(claims: &Object<'_>, issuer: &Issuer, headers: &[IdentityHeader]) -> Re
         expires,
         not_before,
         issued_at,
+        // Only rules that ask for it look at it, so that one of another type is as good as none; earlier is stricter.
+        authenticated_at: time(claims, "auth_time", Rounding::Down).ok().flatten(),
         subject,
         client,
         roles,
         scopes,
+        conditions_met: conditions.met_by(claims, issuer),
         headers: Box::default(),
     };
     render_headers(&mut facts, claims, issuer, headers);
@@ -97,10 +107,12 @@ fn faulty(claims: &Object<'_>, issuer: &Issuer, refusal: Refusal) -> Facts {
         expires: UnixTime::from_seconds(0),
         not_before: None,
         issued_at: None,
+        authenticated_at: None,
         subject: text(claims, &issuer.subject).ok().flatten(),
         client: None,
         roles: None,
         scopes: Box::default(),
+        conditions_met: ConditionsMet::default(),
         headers: Box::default(),
     }
 }

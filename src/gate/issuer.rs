@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use crate::gate::{
     algorithm::Algorithms,
+    policy::Requirement,
     rejection::{Refusal, Rejection, quoted},
 };
 
@@ -145,6 +146,30 @@ pub struct Issuer {
     pub scopes: ScopesPlace,
     /// Where the client is.
     pub client: ClientPlace,
+    /// What its tokens must have besides: one that does not is invalid on every route.
+    pub requirement: Requirement,
+}
+
+impl Issuer {
+    /// An issuer as a configuration has it that says no more than its name and identifier; any audience will do.
+    pub fn plain(name: &str, identifier: &str) -> Self {
+        Self {
+            name: name.into(),
+            identifier: identifier.into(),
+            audiences: Audiences::Unchecked,
+            audience_claim: "aud".into(),
+            algorithms: Algorithms::asymmetric(),
+            leeway: Duration::from_secs(30),
+            token_types: TokenTypes::new(["JWT", "at+jwt"], false),
+            required_claims: vec!["sub".into()],
+            max_lifetime: None,
+            subject: ClaimPath::top("sub"),
+            roles: None,
+            scopes: ScopesPlace::Usual,
+            client: ClientPlace::Usual,
+            requirement: Requirement::default(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! check.
 pub mod algorithm;
 pub mod claims;
+pub mod condition;
 pub mod cookies;
 pub mod cors;
 pub mod cross_site;
@@ -27,6 +28,7 @@ pub mod json;
 mod key_material;
 pub mod keys;
 pub mod known_headers;
+pub mod network;
 pub mod path;
 pub mod policy;
 pub mod readings;

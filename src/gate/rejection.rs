@@ -73,6 +73,8 @@ rejections! {
     RouteNotFound = 404 "route_not_found" Challenge::Silent, "No such resource", "RFC 9110 §15.5.5";
     /// The routes of this host and path do not take this method.
     MethodNotAllowed = 405 "method_not_allowed" Challenge::Silent, "The method is not allowed here", "RFC 9110 §15.5.6";
+    /// The client's address is not one that the route is for.
+    AddressDenied = 403 "address_denied" Challenge::Silent, "Requests from this address are not allowed here", "RFC 9110 §15.5.4";
     /// Too many requests of this kind came from the client; those that follow are not looked at for a while.
     RateLimited = 429 "rate_limited" Challenge::Silent, "Too many requests", "RFC 6585 §4";
     /// A token in a cookie, and nothing shows that no other site's page made the request.
@@ -111,12 +113,16 @@ rejections! {
     LifetimeExceeded = 401 "lifetime_exceeded" INVALID_TOKEN, "The token's lifetime is too long", "RFC 9068 §2.2";
     /// `aud` names none of the accepted audiences.
     AudienceMismatch = 401 "audience_mismatch" INVALID_TOKEN, "The token is meant for another audience", "RFC 7519 §4.1.3, RFC 8725 §3.9";
+    /// The route is for users and the token is a client's own, or the other way round.
+    PrincipalMismatch = 403 "principal_mismatch" Challenge::Silent, "The token is not of the kind of principal that this resource is for", "RFC 9110 §15.5.4, RFC 9068 §5";
     /// A scope that the route requires is not granted.
     ScopeInsufficient = 403 "scope_insufficient" Challenge::Error("insufficient_scope"), "The token does not grant the required scope", "RFC 6750 §3.1";
     /// A role that the route requires is not held.
     RoleMissing = 403 "role_missing" Challenge::Silent, "A required role is missing", "RFC 9110 §15.5.4";
     /// A claim does not have what the route or a required identity header asks for.
     ClaimMismatch = 403 "claim_mismatch" Challenge::Silent, "The identity does not have what this resource requires", "RFC 9110 §15.5.4";
+    /// The user must authenticate again, or in a stronger way.
+    StepUpRequired = 401 "step_up_required" Challenge::Error("insufficient_user_authentication"), "A stronger or more recent authentication is required", "RFC 9470 §3";
     /// The client stopped sending in the middle of its request.
     RequestTimeout = 408 "request_timeout" Challenge::Silent, "The request was not completed in time", "RFC 9110 §15.5.9";
     /// No connection to the upstream, or it broke the protocol.
@@ -154,10 +160,14 @@ impl Rejection {
         self.row().status == 401 && self != Self::TokenMissing
     }
 
+    /// Whether it says that nobody was recognised, which a route that only observes authentication lets pass.
+    pub fn is_of_token(self) -> bool {
+        matches!(self, Self::TokenRepeated | Self::KeysUnavailable) || self.row().status == 401
+    }
+
     /// Whether it is a verdict of authentication or authorisation, which `portcullis_auth_rejections_total` counts.
     pub fn is_of_authentication(self) -> bool {
-        let row = self.row();
-        matches!(self, Self::TokenRepeated | Self::KeysUnavailable) || row.status == 401 || row.status == 403
+        self.is_of_token() || self.row().status == 403
     }
 }
 
@@ -173,6 +183,7 @@ pub struct Refusal {
     rejection: Rejection,
     detail: Option<Box<str>>,
     scopes: Option<Box<str>>,
+    step_up: Option<Box<str>>,
     allow: Option<Box<str>>,
     retry_after: Option<Duration>,
 }
@@ -180,7 +191,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal about which there is nothing more to say.
     pub const fn new(rejection: Rejection) -> Self {
-        Self { rejection, detail: None, scopes: None, allow: None, retry_after: None }
+        Self { rejection, detail: None, scopes: None, step_up: None, allow: None, retry_after: None }
     }
 
     /// Adds what was expected and what was found: for the log, never for the client.
@@ -196,6 +207,13 @@ impl Refusal {
     #[must_use]
     pub fn wanting_scopes(mut self, scopes: impl Into<Box<str>>) -> Self {
         self.scopes = Some(scopes.into());
+        self
+    }
+
+    /// Adds the parameters of the challenge that say how to authenticate (RFC 9470 §3), as they are sent.
+    #[must_use]
+    pub fn wanting_step_up(mut self, parameters: impl Into<Box<str>>) -> Self {
+        self.step_up = Some(parameters.into());
         self
     }
 
@@ -232,6 +250,11 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u64> {
         let pause = self.retry_after.or(self.rejection.retry_after())?;
         Some(pause.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1))
+    }
+
+    /// Parameters of the challenge that say how to authenticate.
+    pub fn step_up(&self) -> Option<&str> {
+        self.step_up.as_deref()
     }
 
     /// Methods for `Allow`.
@@ -290,6 +313,9 @@ mod tests {
             match row.challenge {
                 Challenge::Silent => assert_ne!(row.status, 401, "{rejection}: every 401 has a challenge"),
                 Challenge::Invite => assert_eq!(row.status, 401, "{rejection}"),
+                Challenge::Error("insufficient_user_authentication") => {
+                    assert_eq!((row.status, *rejection), (401, Rejection::StepUpRequired));
+                }
                 Challenge::Error("insufficient_scope") => assert_eq!(row.status, 403, "{rejection}"),
                 Challenge::Error(code) => assert_eq!((row.status, code), (401, "invalid_token"), "{rejection}"),
             }

@@ -1,7 +1,7 @@
 //! One request as the gate sees it: borrowed from whoever received it, and checked for its shape before anything else.
 //!
 //! It never repairs a request: what can be read in two ways is refused.
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use http::{HeaderMap, HeaderValue, Version, header};
 
@@ -24,6 +24,8 @@ const METHOD_BYTES_MAX: usize = 64;
 pub struct Request<'r> {
     /// The listener that accepted it.
     pub listener: ListenerId,
+    /// The client's address, where it has one.
+    pub client: Option<IpAddr>,
     /// HTTP version.
     pub version: Version,
     /// Whether it came by TLS: its scheme is `https`, else `http`.
@@ -244,6 +246,7 @@ mod tests {
         }
         let request = Request {
             listener: ListenerId(0),
+            client: None,
             version,
             is_encrypted: false,
             method: "GET",

@@ -2,8 +2,8 @@
 use std::time::Duration;
 
 use crate::gate::{
-    cors::Cors, cross_site::CrossSiteRule, issuer::IssuerId, policy::Requirement, readings::EncodedSlash,
-    sources::TokenSource,
+    cors::Cors, cross_site::CrossSiteRule, issuer::IssuerId, network::AddressRule, policy::Requirement,
+    readings::EncodedSlash, sources::TokenSource,
 };
 
 /// Position of a route among those of one configuration.
@@ -151,6 +151,12 @@ pub struct Route {
     pub issuers: Vec<IssuerId>,
     /// What it requires of an identity.
     pub requirement: Requirement,
+    /// What it would require were a rule on trial in force: looked at for identities that may pass, never enforced.
+    pub observed: Option<Requirement>,
+    /// Whether a request passes without identity where its token would have it refused: `insecure_observe_authentication`.
+    pub observes_authentication: bool,
+    /// Which clients it is for, by their address.
+    pub addresses: AddressRule,
     /// Where tokens may be.
     pub token_sources: Vec<TokenSource>,
     /// Whether the token itself is forwarded.

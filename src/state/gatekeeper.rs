@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     gate::{
-        claims::KnownToken,
-        decide::{Admission, Decision, Ruleset},
+        claims::{Identity, KnownToken},
+        decide::{Admission, Decision, Passage, Ruleset},
         issuer::IssuerId,
         rejection::{Refusal, Rejection},
         request::Request,
@@ -58,6 +58,8 @@ pub struct Judgement {
     pub is_private: bool,
     /// Whether it is a preflight that the route answers or lets its upstream answer.
     pub is_preflight: bool,
+    /// What a rule on trial would have refused it for, or its token where authentication is only observed.
+    pub observed: Option<Refusal>,
     /// The target to forward, where it differs from the one sent.
     pub target: Option<String>,
 }
@@ -111,13 +113,13 @@ impl Gatekeeper {
             is_private: false,
             is_preflight: false,
             decision: Decision::Pass(None),
+            observed: None,
             target: None,
         };
         judgement.decision = match self.ruleset.admit(request) {
             Ok(admission) => {
                 judgement.route = Some(admission.route_id);
-                let decided = check_address(admission.route, wait)
-                    .and_then(|()| self.decide_on_route(&admission, request, now, patience, &mut judgement));
+                let decided = self.decide_on_route(&admission, request, now, (patience, wait), &mut judgement);
                 decided.unwrap_or_else(Decision::Reject)
             }
             Err(refusal) => Decision::Reject(refusal),
@@ -130,32 +132,58 @@ impl Gatekeeper {
         admission: &Admission<'_, '_>,
         request: &Request<'_>,
         now: UnixTime,
-        patience: Patience,
+        (patience, wait): (Patience, Option<Duration>),
         judgement: &mut Judgement,
     ) -> Result<Decision, Refusal> {
         let route = admission.route;
         self.ruleset.check_body(admission)?;
+        self.ruleset.check_address(route, request)?;
         if admission.preflight.is_some() {
             judgement.is_preflight = true;
-            judgement.target = self.ruleset.forwarded_target(admission, request);
+            let passage = Passage { route, is_unproven: true };
+            judgement.target = self.ruleset.forwarded_target(admission, passage, request);
             return Ok(Decision::Pass(None));
         }
-        let identity = match self.ruleset.find_token(route, request)? {
-            None => None,
-            Some(token) => {
-                judgement.is_private = token.is_unknown_to_caches;
-                let known = match self.known(token.text, route, patience, judgement)? {
-                    Known::Token(known) => known,
-                    Known::AwaitKeys(issuer) => return Ok(Decision::AwaitKeys(issuer)),
-                };
-                judgement.issuer = Some(known.token().issuer());
-                let identity = self.ruleset.judge(&known, route, now);
-                judgement.known = Some(known);
-                Some(identity?)
+        if let Some(wait) = wait.filter(|_| route.authentication != Authentication::Public) {
+            let refusal = Refusal::new(Rejection::RateLimited).until(wait);
+            return Err(refusal.because("too many tokens from this address failed"));
+        }
+        let identity = match self.identify(route, request, now, patience, judgement) {
+            Ok(Identified::As(identity)) => identity,
+            Ok(Identified::AwaitKeys(issuer)) => return Ok(Decision::AwaitKeys(issuer)),
+            Err(refusal) if route.observes_authentication && refusal.rejection().is_of_token() => {
+                judgement.observed = Some(refusal);
+                None
             }
+            Err(refusal) => return Err(refusal),
         };
-        judgement.target = self.ruleset.forwarded_target(admission, request);
+        let passage = Passage { route, is_unproven: judgement.observed.is_some() };
+        judgement.target = self.ruleset.forwarded_target(admission, passage, request);
+        if let Some(identity) = &identity {
+            judgement.observed = self.ruleset.observe(identity, route, now);
+        }
         Ok(Decision::Pass(identity))
+    }
+
+    /// Whose request it is; nobody's where it may be.
+    fn identify(
+        &self,
+        route: &Route,
+        request: &Request<'_>,
+        now: UnixTime,
+        patience: Patience,
+        judgement: &mut Judgement,
+    ) -> Result<Identified, Refusal> {
+        let Some(token) = self.ruleset.find_token(route, request)? else { return Ok(Identified::As(None)) };
+        judgement.is_private = token.is_unknown_to_caches;
+        let known = match self.known(token.text, route, patience, judgement)? {
+            Known::Token(known) => known,
+            Known::AwaitKeys(issuer) => return Ok(Identified::AwaitKeys(issuer)),
+        };
+        judgement.issuer = Some(known.token().issuer());
+        let identity = self.ruleset.judge(&known, route, now);
+        judgement.known = Some(known);
+        Ok(Identified::As(Some(identity?)))
     }
 
     /// The token as remembered, if the key that proved it is still trusted, else as verified now.
@@ -224,13 +252,9 @@ impl Gatekeeper {
     }
 }
 
-fn check_address(route: &Route, wait: Option<Duration>) -> Result<(), Refusal> {
-    match wait {
-        Some(wait) if route.authentication != Authentication::Public => {
-            Err(Refusal::new(Rejection::RateLimited).until(wait).because("too many tokens from this address failed"))
-        }
-        Some(_) | None => Ok(()),
-    }
+enum Identified {
+    As(Option<Identity>),
+    AwaitKeys(IssuerId),
 }
 
 enum Known {

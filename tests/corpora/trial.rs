@@ -159,6 +159,7 @@ pub(super) fn decide(
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let request = Request {
         listener: ListenerId(0),
+        client: None,
         version: Version::HTTP_11,
         is_encrypted: false,
         method,

@@ -17,6 +17,7 @@ pub(crate) mod reported;
 pub(crate) mod ruleset;
 pub(crate) mod server;
 pub(crate) mod shared;
+pub(crate) mod table;
 pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod upstream;

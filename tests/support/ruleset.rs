@@ -6,12 +6,14 @@ use portcullis::{
     config::settings::CacheLimits,
     gate::{
         algorithm::Algorithms,
+        condition::Conditions,
         cross_site::CrossSiteRule,
         decide::{Decision, Ruleset},
         extraction::{HeaderValueSource, IdentityHeader},
         firewall::{FirewallNames, HeaderFirewall},
         issuer::{Audiences, ClaimPath, ClientPlace, Issuer, IssuerId, ScopesPlace, TokenTypes},
         keys::KeySet,
+        network::AddressRule,
         policy::Requirement,
         readings::EncodedSlash,
         request::{Request, RequestLimits},
@@ -48,6 +50,7 @@ pub(crate) fn issuer(name: &str, identifier: &str) -> Issuer {
         roles: Some(ClaimPath::top("roles")),
         scopes: ScopesPlace::Usual,
         client: ClientPlace::Usual,
+        requirement: Requirement::default(),
     }
 }
 
@@ -67,6 +70,9 @@ pub(crate) fn route(name: &str, prefix: &str) -> Route {
         authentication: Authentication::Required,
         issuers: vec![IssuerId(0)],
         requirement: Requirement::default(),
+        observed: None,
+        observes_authentication: false,
+        addresses: AddressRule::default(),
         token_sources: vec![TokenSource::Authorization],
         forward_token: false,
         cross_site: CrossSiteRule::default(),
@@ -93,6 +99,7 @@ pub(crate) fn ruleset(issuers: Vec<Issuer>, routes: Vec<Route>) -> Ruleset {
         routes: RouteTable::new(routes, 1).unwrap(),
         issuers,
         identity_headers,
+        conditions: Conditions::default(),
         firewall: HeaderFirewall::new(FirewallNames { owned: &owned, ..FirewallNames::default() }),
         limits: RequestLimits {
             token_bytes: 8192,
@@ -137,6 +144,7 @@ pub(crate) fn decide(gatekeeper: &Gatekeeper, path: &str, token: &str, now: Unix
     let headers = headers(&[("authorization", &format!("Bearer {token}"))]);
     let request = Request {
         listener: ListenerId(0),
+        client: None,
         version: Version::HTTP_11,
         is_encrypted: false,
         method: "GET",

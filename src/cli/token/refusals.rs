@@ -1,6 +1,6 @@
 //! What portcullis would refuse in a token by itself: whatever its signature, with the defaults of an issuer's
 //! configuration. The gate's own code judges, so that the two never disagree; no signature is checked here.
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
@@ -8,9 +8,11 @@ use zeroize::Zeroizing;
 use crate::{
     cli::token::signing_key::SigningKey,
     gate::{
-        algorithm::{Algorithm, Algorithms},
-        claims, extraction,
-        issuer::{Audiences, ClaimPath, ClientPlace, Issuer, IssuerId, ScopesPlace, TokenTypes},
+        algorithm::Algorithm,
+        claims,
+        condition::Conditions,
+        extraction,
+        issuer::{Issuer, IssuerId},
         json::{Json, Object},
         keys::KeySet,
         rejection::{Refusal, Rejection},
@@ -87,7 +89,7 @@ fn judged_by_the_gate(payload: &str, issuer: &Issuer, now: UnixTime) -> Option<R
         let segments = Segments::decode(&token)?;
         let unverified = UnverifiedToken::parse(&segments)?;
         let (verified, claims) = signature::verify(unverified, IssuerId(0), &keys)?;
-        let known = Arc::new(extraction::known_token(verified, &claims, issuer, &[]));
+        let known = Arc::new(extraction::known_token(verified, &claims, issuer, &[], &Conditions::default()));
         claims::identify(&known, issuer, now)
     };
     judge().err()
@@ -96,21 +98,7 @@ fn judged_by_the_gate(payload: &str, issuer: &Issuer, now: UnixTime) -> Option<R
 /// An issuer as a configuration has it that says nothing, but for audience and subject: whether they are there is looked
 /// at before, and their absence must not hide what else is wrong.
 fn default_issuer() -> Issuer {
-    Issuer {
-        name: "".into(),
-        identifier: "".into(),
-        audiences: Audiences::Unchecked,
-        audience_claim: "aud".into(),
-        algorithms: Algorithms::asymmetric(),
-        leeway: Duration::from_secs(30),
-        token_types: TokenTypes::new(["JWT", "at+jwt"], false),
-        required_claims: Vec::new(),
-        max_lifetime: None,
-        subject: ClaimPath::top("sub"),
-        roles: None,
-        scopes: ScopesPlace::Usual,
-        client: ClientPlace::Usual,
-    }
+    Issuer { required_claims: Vec::new(), ..Issuer::plain("", "") }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The key table: an issuer and its keys.
 use crate::config::keys::top::{DAY, HOUR, SOME_TEXTS, TEXTS, milliseconds, seconds};
-use crate::config::keys::{Key, Shape};
+use crate::config::keys::{Key, Shape, require};
 use crate::gate::issuer::LEEWAY_MAX;
 
 /// A claim name, or a list of names for a nested claim.
@@ -59,7 +59,11 @@ pub const KEYS: &[Key] = &[
     Key::optional("roles", CLAIM_PATH, "the claim that lists roles"),
     Key::optional("scopes", CLAIM_PATH, "the claim that lists scopes; without it scope, else scp"),
     Key::optional("client", CLAIM_PATH, "the claim that names the client; without it client_id, else azp"),
-    Key::later("require"),
+    Key::optional(
+        "require",
+        Shape::Mapping(require::KEYS),
+        "what its tokens must have on every route; one that does not is invalid",
+    ),
 ];
 
 /// `issuers.*.keys`.

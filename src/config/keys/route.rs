@@ -3,10 +3,21 @@ use crate::config::keys::top::{
     BODY_BYTES, DAY, FORWARD_ABOUT, HEADER_NAME, HOUR, NAME, PATH, SOME_TEXTS, SOURCES, SOURCES_ABOUT, TEXTS,
     milliseconds, seconds,
 };
-use crate::config::keys::{Key, Shape};
+use crate::config::keys::{Key, Shape, require};
 
-/// `routes[]`.
-pub const KEYS: &[Key] = &[
+/// `routes[]`: what it matches, and all that `route_defaults` may say for it.
+pub const KEYS: &[Key] = &joined();
+
+const fn joined() -> [Key; MATCH.len() + DEFAULTS.len()] {
+    let mut keys = [Key::later(""); MATCH.len() + DEFAULTS.len()];
+    let (matching, others) = keys.split_at_mut(MATCH.len());
+    matching.copy_from_slice(MATCH);
+    others.copy_from_slice(DEFAULTS);
+    keys
+}
+
+/// `routes[]`: which requests it is for.
+const MATCH: &[Key] = &[
     Key::optional("name", NAME, "label of metrics and logs; host and path unless it is given"),
     Key::optional("listeners", SOME_TEXTS, "names of the listeners that it is for; all unless given"),
     Key::optional("hosts", SOME_TEXTS, "host names, *.example.org for every name below; any host unless given"),
@@ -17,6 +28,10 @@ pub const KEYS: &[Key] = &[
         Shape::List { of: &Shape::Pattern("^[A-Z0-9!#$%&'*+.^_`|~-]+$"), least: 1 },
         "methods that it takes, GET also for HEAD; any unless given",
     ),
+];
+
+/// `route_defaults`, and the rest of `routes[]`.
+pub const DEFAULTS: &[Key] = &[
     Key::optional("paths", Shape::Mapping(PATHS), "how the upstream may read paths"),
     Key::with_default(
         "auth",
@@ -25,10 +40,23 @@ pub const KEYS: &[Key] = &[
         "whether a token must, may or need not be there",
     ),
     Key::optional("issuers", SOME_TEXTS, "names of the issuers whose tokens it accepts; the only one unless given"),
-    Key::optional("require", Shape::Mapping(REQUIRE), "what an identity must have; all that is written must hold"),
-    Key::later("observe"),
-    Key::later("insecure_observe_authentication"),
-    Key::later("addresses"),
+    Key::optional(
+        "require",
+        Shape::Mapping(require::KEYS),
+        "what an identity must have; all that is written must hold",
+    ),
+    Key::optional(
+        "observe",
+        Shape::Mapping(OBSERVE),
+        "a rule on trial: identities that pass are judged by it too, which is logged and counted, never enforced",
+    ),
+    Key::with_default(
+        "insecure_observe_authentication",
+        Shape::Boolean,
+        "false",
+        "a request that would be refused for its token, or for having none, passes without identity",
+    ),
+    Key::optional("addresses", Shape::Mapping(ADDRESSES), "which clients it is for, by their address"),
     Key::later("rate_limit"),
     Key::optional(
         "csrf",
@@ -82,21 +110,18 @@ pub const PATHS: &[Key] = &[
 
 const FOLDING: Shape = Shape::Choice(&["fold", "exact"]);
 
-/// `routes[].require`.
-pub const REQUIRE: &[Key] = &[
-    Key::optional("scopes", REQUIRED_NAMES, "scopes, each of them, or {any: […]}"),
-    Key::optional("roles", REQUIRED_NAMES, "roles, each of them, or {any: […]}"),
-    Key::later("claims"),
-    Key::later("audience"),
-    Key::later("principal"),
-    Key::later("acr"),
-    Key::later("max_age"),
+/// `routes[].observe`.
+pub const OBSERVE: &[Key] =
+    &[Key::required("require", Shape::Mapping(require::KEYS), "what an identity would have to have, as in require")];
+
+/// `routes[].addresses`.
+pub const ADDRESSES: &[Key] = &[
+    Key::optional("allow", NETWORKS, "networks that the client must be in; anywhere unless given"),
+    Key::optional("deny", NETWORKS, "networks that it must not be in, even where allowed"),
 ];
 
-const REQUIRED_NAMES: Shape = Shape::Either(&[SOME_TEXTS, Shape::Mapping(ANY)]);
-
-/// `routes[].require.scopes` and `roles` in their long form.
-pub const ANY: &[Key] = &[Key::required("any", SOME_TEXTS, "one of these is enough")];
+/// Networks, with their length, or single addresses.
+const NETWORKS: Shape = Shape::List { of: &Shape::Pattern("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"), least: 0 };
 
 /// `routes[].csrf`.
 pub const CSRF: &[Key] = &[Key::with_default(

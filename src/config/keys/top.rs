@@ -54,7 +54,11 @@ pub const KEYS: &[Key] = &[
         "what becomes of request headers with an underscore in their name",
     ),
     Key::optional("identity", Shape::Mapping(IDENTITY), "the headers that tell services who is calling"),
-    Key::later("route_defaults"),
+    Key::optional(
+        "route_defaults",
+        Shape::Mapping(route::DEFAULTS),
+        "what holds for every route that does not say otherwise: any key of a route but its name and what it matches",
+    ),
     Key::later("include"),
     Key::required(
         "routes",

@@ -9,6 +9,7 @@ use crate::config::secret::Secret;
 use crate::config::source::Position;
 use crate::config::suggest::closest;
 use crate::config::surroundings::{self, FileNameError, ReadError, Surroundings};
+use crate::gate::condition::Conditions;
 
 /// Names are labels of metrics and parts of log lines: this long at most.
 pub(in crate::config) const NAME_BYTES_MAX: usize = 64;
@@ -19,6 +20,8 @@ const LISTED_NAMES_MAX: usize = 8;
 pub(in crate::config) struct Context<'w> {
     /// What was found.
     pub(in crate::config) problems: Problems,
+    /// What rules ask of claims.
+    pub(in crate::config) conditions: Conditions,
     /// Secret files that were named and not read.
     pub(in crate::config) skipped: Vec<SkippedSecret>,
     surroundings: &'w dyn Surroundings,
@@ -38,7 +41,14 @@ pub(in crate::config) enum NamedSecret {
 impl<'w> Context<'w> {
     /// A run that has found nothing yet.
     pub(in crate::config) fn new(directory: &'w Path, surroundings: &'w dyn Surroundings, secrets: Secrets) -> Self {
-        Self { problems: Problems::new(), skipped: Vec::new(), surroundings, directory, secrets }
+        Self {
+            problems: Problems::new(),
+            conditions: Conditions::default(),
+            skipped: Vec::new(),
+            surroundings,
+            directory,
+            secrets,
+        }
     }
 
     /// Through which variables are read.

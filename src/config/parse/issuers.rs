@@ -1,13 +1,15 @@
 //! `issuers`: who may sign tokens, and what is believed of them.
 use crate::config::field::Field;
 use crate::config::keys::issuer::KEYS;
+use crate::config::keys::require;
 use crate::config::parse::context::{Context, Unique, check_name, position_of};
-use crate::config::parse::key_source;
 use crate::config::parse::section::{Section, refuse_empty};
+use crate::config::parse::{key_source, prospects, requirement};
 use crate::config::settings::IssuerKeys;
 use crate::config::tree::Value;
 use crate::gate::algorithm::{Algorithm, Algorithms};
 use crate::gate::issuer::{Audiences, ClaimPath, ClientPlace, Issuer, ScopesPlace, TokenTypes};
+use crate::gate::policy::Requirement;
 
 /// Registered algorithms (RFC 7518, RFC 8812, RFC 9864) that people might expect, and what to do instead.
 const UNSUPPORTED: [(&str, &str); 4] = [
@@ -60,6 +62,8 @@ fn issuer(entry: &Field<'_>, identifiers: &mut Unique, context: &mut Context<'_>
     let roles = claim_path(&section, "roles", context);
     let scopes = claim_path(&section, "scopes", context).map_or(ScopesPlace::Usual, ScopesPlace::Claim);
     let client = claim_path(&section, "client", context).map_or(ClientPlace::Usual, ClientPlace::Claim);
+    let requirement = requirement::read(&section, context);
+    check_roles(&section, &requirement, roles.as_ref(), context);
     let problems = &mut context.problems;
     let required_claims = match (section.texts("required_claims", problems), &subject) {
         (Some(texts), _) => texts.into_iter().map(|(_, text)| Box::from(text)).collect(),
@@ -88,8 +92,24 @@ fn issuer(entry: &Field<'_>, identifiers: &mut Unique, context: &mut Context<'_>
         roles,
         scopes,
         client,
+        requirement,
     };
+    if let Some(field) = section.optional("require") {
+        prospects::check_issuer(&field, &issuer, context);
+    }
     Some((issuer, IssuerKeys { source, required_for_readiness }))
+}
+
+/// A role that the issuer's tokens could never hold makes all of them invalid.
+fn check_roles(section: &Section<'_>, requirement: &Requirement, place: Option<&ClaimPath>, context: &mut Context<'_>) {
+    if requirement.roles.is_none() || place.is_some() || section.optional("roles").is_some() {
+        return;
+    }
+    let required = section.section("require", require::KEYS, &mut context.problems);
+    if let Some(field) = required.optional("roles") {
+        let problem = field.key_error("no token could have them: the issuer does not say where its roles are");
+        context.problems.add(problem.with_hint("add `roles` to the issuer"));
+    }
 }
 
 fn audiences(section: &Section<'_>, context: &mut Context<'_>) -> Option<Audiences> {

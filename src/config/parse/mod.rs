@@ -11,6 +11,7 @@ use crate::gate::firewall::{FirewallNames, HeaderFirewall};
 use crate::gate::sources::TokenSource;
 
 mod address;
+mod addresses;
 mod admin;
 mod browsers;
 pub(in crate::config) mod context;
@@ -22,6 +23,8 @@ mod key_source;
 mod listeners;
 mod path;
 mod process;
+mod prospects;
+mod requirement;
 mod route_match;
 mod route_policy;
 mod routes;
@@ -68,6 +71,7 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let ruleset = Ruleset {
         routes,
         issuers,
+        conditions: std::mem::take(&mut context.conditions),
         identity_headers: identity.headers.into_iter().map(|(header, _)| header).collect(),
         firewall: rules.into_firewall(),
         limits,

@@ -1,14 +1,14 @@
 //! The part of a route that says who may use it: authentication, issuers, requirements.
-use crate::config::field::Field;
-use crate::config::keys::route::{ANY, REQUIRE};
+use crate::config::keys::require;
+use crate::config::keys::route::OBSERVE;
 use crate::config::parse::context::{Context, position_of};
 use crate::config::parse::identity::Identity;
 use crate::config::parse::issuers::Issuers;
-use crate::config::parse::section::{Section, refuse_empty};
-use crate::config::tree::Value;
+use crate::config::parse::section::Section;
+use crate::config::parse::{prospects, requirement};
 use crate::gate::extraction::HeaderValueSource;
 use crate::gate::issuer::IssuerId;
-use crate::gate::policy::{Names, Requirement};
+use crate::gate::policy::Requirement;
 use crate::gate::route::Authentication;
 
 /// Who may use a route.
@@ -20,9 +20,13 @@ pub(in crate::config) struct Access {
     pub(in crate::config) issuers: Vec<IssuerId>,
     /// And what must be in it.
     pub(in crate::config) requirement: Requirement,
+    /// What must be in it were the rule on trial in force.
+    pub(in crate::config) observed: Option<Requirement>,
+    /// Whether authentication itself is only observed.
+    pub(in crate::config) observes_authentication: bool,
 }
 
-/// Reads `auth`, `issuers`, `require` and `insecure_merged_subjects` of a route that is called `name`.
+/// Reads `auth`, `issuers`, `require`, `observe` and the insecure keys about them of a route that is called `name`.
 pub(in crate::config) fn access(
     section: &Section<'_>,
     name: &str,
@@ -37,17 +41,32 @@ pub(in crate::config) fn access(
     ];
     let authentication = section.choice("auth", &words, Authentication::Required, &mut context.problems);
     let merged = section.boolean("insecure_merged_subjects", &mut context.problems);
-    let requirement = requirement(section, context);
+    let requirement = requirement::read(section, context);
+    let on_trial = section.section("observe", OBSERVE, &mut context.problems);
+    if let Some(field) = on_trial.field() {
+        on_trial.required("require", &mut context.problems);
+        let message =
+            format!("the route `{name}` has a rule on trial: `observe` is logged and counted, never enforced");
+        context.problems.add(field.warning(message));
+    }
+    let observed = on_trial.field().map(|_| requirement::read(&on_trial, context));
     if authentication == Authentication::Public {
         section.refuse(
-            &["issuers", "require", "insecure_merged_subjects"],
+            &["issuers", "require", "observe", "insecure_observe_authentication", "insecure_merged_subjects"],
             "cannot stand beside `auth: none`: no token is looked at",
             &mut context.problems,
         );
         if let Some(field) = section.optional("auth") {
             context.problems.add(field.warning(format!("the route `{name}` is public: no token is asked for")));
         }
-        return Access { authentication, issuers: Vec::new(), requirement: Requirement::default() };
+        let requirement = Requirement::default();
+        return Access {
+            authentication,
+            issuers: Vec::new(),
+            requirement,
+            observed: None,
+            observes_authentication: false,
+        };
     }
     if let Some(field) = section.optional("require").filter(|_| authentication == Authentication::Optional) {
         let message = "a request without token passes here whatever `require` says: `auth` is `optional`";
@@ -66,7 +85,28 @@ pub(in crate::config) fn access(
         context.problems.add(field.error(message).with_hint(hint));
     }
     check_roles(section, &requirement, &issuers, known, context);
-    Access { authentication, issuers, requirement }
+    if let Some(field) = section.optional("require") {
+        prospects::check_route(&field, &[&requirement], &issuers, known, context);
+    }
+    if let (Some(observed), Some(field)) = (&observed, on_trial.optional("require")) {
+        check_roles(&on_trial, observed, &issuers, known, context);
+        prospects::check_route(&field, &[&requirement, observed], &issuers, known, context);
+    }
+    Access { authentication, issuers, requirement, observed, observes_authentication: observes(section, name, context) }
+}
+
+/// Reads `insecure_observe_authentication`.
+fn observes(section: &Section<'_>, name: &str, context: &mut Context<'_>) -> bool {
+    let Some(field) = section.optional("insecure_observe_authentication") else { return false };
+    let observes = field.boolean(&mut context.problems).unwrap_or_default();
+    if observes {
+        let message = format!(
+            "`insecure_observe_authentication` is in force: on the route `{name}` a request that would be refused for its \
+             token, or for having none, passes without identity"
+        );
+        context.problems.add(field.warning(message));
+    }
+    observes
 }
 
 fn issuers(
@@ -125,49 +165,8 @@ fn check_roles(
     }
     let names: Vec<&str> =
         issuers.iter().filter_map(|id| known.names.get(usize::from(id.0))).map(AsRef::as_ref).collect();
-    if let Some(field) = section.section("require", REQUIRE, &mut context.problems).optional("roles") {
+    if let Some(field) = section.section("require", require::KEYS, &mut context.problems).optional("roles") {
         let problem = field.key_error("nobody could pass: no issuer of this route says where its roles are");
         context.problems.add(problem.with_hint(format!("add `roles` to the issuer `{}`", names.join("` or `"))));
     }
-}
-
-fn requirement(section: &Section<'_>, context: &mut Context<'_>) -> Requirement {
-    let Some(field) = section.optional("require") else { return Requirement::default() };
-    let section = Section::read_optional(Some(field.clone()), REQUIRE, &mut context.problems);
-    if matches!(&field.node().value, Value::Mapping(entries) if entries.is_empty()) {
-        context.problems.add(field.error("`require` must not be empty"));
-    }
-    let scopes = section.optional("scopes").and_then(|field| names(&field, context));
-    let roles = section.optional("roles").and_then(|field| names(&field, context));
-    for (field, text) in scopes.iter().flat_map(|(_, texts)| texts) {
-        // RFC 6749 §3.3: what else could never be a scope, and could not be said in a challenge.
-        if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')) {
-            let problem =
-                field.error(format!("{} is no scope: visible ASCII without spaces, `\"` and `\\`", field.found()));
-            let several = text.contains(' ') && !field.is_from_variable();
-            context.problems.add(if several {
-                problem.with_hint("write a list: one scope an element")
-            } else {
-                problem
-            });
-        }
-    }
-    let names = |found: Option<(bool, Vec<(Field<'_>, &str)>)>| {
-        found.map(|(is_any, texts)| {
-            let names = texts.into_iter().map(|(_, text)| Box::from(text)).collect();
-            if is_any { Names::Any(names) } else { Names::All(names) }
-        })
-    };
-    Requirement { scopes: names(scopes), roles: names(roles) }
-}
-
-/// A list of which each is needed, or `{any: […]}`; says whether it is the latter.
-fn names<'a>(field: &Field<'a>, context: &mut Context<'_>) -> Option<(bool, Vec<(Field<'a>, &'a str)>)> {
-    if let Value::Mapping(_) = field.node().value {
-        let section = Section::read(field, ANY, &mut context.problems)?;
-        section.required("any", &mut context.problems)?;
-        return Some((true, section.texts("any", &mut context.problems)?));
-    }
-    refuse_empty(field, &mut context.problems);
-    Some((false, field.strings(&mut context.problems)?))
 }

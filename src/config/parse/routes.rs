@@ -3,7 +3,7 @@ use std::collections::HashMap;
 
 use crate::config::error::ConfigError;
 use crate::config::field::Field;
-use crate::config::keys::route::{KEYS, LIMITS, RESPOND, REWRITE, TOKEN};
+use crate::config::keys::route::{DEFAULTS, KEYS, LIMITS, RESPOND, REWRITE, TOKEN};
 use crate::config::parse::context::{Context, Unique, check_name, is_name, position_of};
 use crate::config::parse::headers::{Direction, HeaderRules, changes};
 use crate::config::parse::identity::Identity;
@@ -11,7 +11,7 @@ use crate::config::parse::issuers::Issuers;
 use crate::config::parse::section::Section;
 use crate::config::parse::token::{self, Tokens};
 use crate::config::parse::upstreams::Upstreams;
-use crate::config::parse::{browsers, path, route_match, route_policy};
+use crate::config::parse::{addresses, browsers, path, prospects, route_match, route_policy};
 use crate::gate::host::Host;
 use crate::gate::route::{Action, BodyLimit, HostPattern, PathPattern, Rewrite, Route, RouteId, UpstreamId};
 use crate::gate::route_table::RouteTable;
@@ -52,9 +52,11 @@ pub(in crate::config) fn drafts<'a>(
     if top.required("routes", &mut context.problems).is_none() {
         return Vec::new();
     }
+    let defaults = top.section("route_defaults", DEFAULTS, &mut context.problems);
     let mut drafts = Vec::new();
     for field in top.elements("routes", &mut context.problems).unwrap_or_default() {
         let Some(section) = Section::read(&field, KEYS, &mut context.problems) else { continue };
+        let section = section.or_else(&defaults);
         let token = section.section("token", TOKEN, &mut context.problems);
         let sources = token::sources(&token, rules, context).unwrap_or_else(|| tokens.sources.clone());
         let forward = match token.optional("forward") {
@@ -106,7 +108,13 @@ pub(in crate::config) fn table(
         let hint = "give one of them another host, path, method or listener";
         context.problems.add(second.error(message).with_hint(hint));
     }
-    table.ok()
+    let table = table.ok()?;
+    let fields: Vec<Field<'_>> = fields.into_iter().map(|(field, _)| field).collect();
+    // A route with a mistake may have lost what it matches.
+    if !context.problems.has_errors() {
+        prospects::check_reach(&table, &fields, context);
+    }
+    Some(table)
 }
 
 /// Routes that are not told apart by a name must differ in what they are called without one. Of those that take the
@@ -144,7 +152,11 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
     let shown = name.as_deref().unwrap_or("?");
     let access = route_policy::access(&section, shown, known.issuers, known.identity, context);
     let action = action(&section, known.upstreams, context);
-    let rewrite = rewrite(&section, path.as_ref(), context);
+    let rewrite = match &action {
+        // Defaults are for those routes that forward.
+        Some(Action::Respond { .. }) => Rewrite::default(),
+        Some(Action::Forward(_)) | None => rewrite(&section, path.as_ref(), context),
+    };
     let request_headers = changes(&section, "request_headers", Direction::Request, known.rules, context);
     let response_headers = changes(&section, "response_headers", Direction::Response, known.rules, context);
     let beside = browsers::Beside {
@@ -165,6 +177,9 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
         authentication: access.authentication,
         issuers: access.issuers,
         requirement: access.requirement,
+        observed: access.observed,
+        observes_authentication: access.observes_authentication,
+        addresses: addresses::read(&section, context),
         token_sources: sources,
         forward_token: forward,
         cross_site,

@@ -17,6 +17,8 @@ const INSECURE_PREFIX: &str = "insecure_";
 pub(in crate::config) struct Section<'a> {
     fields: Option<Fields<'a>>,
     keys: &'static [Key],
+    /// What stands in for keys that are absent.
+    defaults: Option<Fields<'a>>,
 }
 
 impl<'a> Section<'a> {
@@ -25,7 +27,12 @@ impl<'a> Section<'a> {
         let (supported, later) = (keys::names(keys, false), keys::names(keys, true));
         let extensions = field.path().as_str().is_empty();
         let fields = field.mapping(AllowedKeys { supported: &supported, later: &later, extensions }, problems)?;
-        Some(Self { fields: Some(fields), keys })
+        Some(Self { fields: Some(fields), keys, defaults: None })
+    }
+
+    /// The same mapping with the keys of another one in place of those that it lacks, each as a whole.
+    pub(in crate::config) fn or_else(self, defaults: &Self) -> Self {
+        Self { defaults: defaults.fields.clone(), ..self }
     }
 
     /// A mapping that may be absent; without it, or when it is no mapping, all its keys are absent.
@@ -34,7 +41,11 @@ impl<'a> Section<'a> {
         keys: &'static [Key],
         problems: &mut Problems,
     ) -> Self {
-        field.and_then(|field| Self::read(&field, keys, problems)).unwrap_or(Self { fields: None, keys })
+        field.and_then(|field| Self::read(&field, keys, problems)).unwrap_or(Self {
+            fields: None,
+            keys,
+            defaults: None,
+        })
     }
 
     /// The section that a key of this one holds.
@@ -50,6 +61,12 @@ impl<'a> Section<'a> {
     /// The value of a key, if the key is there.
     pub(in crate::config) fn optional(&self, name: &str) -> Option<Field<'a>> {
         debug_assert!(self.key(name).is_some(), "`{name}` is not in the key table");
+        let default = || self.defaults.as_ref()?.optional(name);
+        self.own(name).or_else(default)
+    }
+
+    /// The value of a key, if the key is in this very mapping.
+    fn own(&self, name: &str) -> Option<Field<'a>> {
         self.fields.as_ref()?.optional(name)
     }
 
@@ -61,7 +78,10 @@ impl<'a> Section<'a> {
 
     /// The value of the one key of several that is there; none and several are errors.
     pub(in crate::config) fn exactly_one_of(&self, names: &[&str], problems: &mut Problems) -> Option<Field<'a>> {
-        self.fields.as_ref()?.exactly_one_of(names, problems)
+        let is_there = |fields: &&Fields<'a>| names.iter().any(|name| fields.optional(name).is_some());
+        let fields = self.fields.as_ref()?;
+        let defaults = self.defaults.as_ref().filter(|defaults| !is_there(&fields) && is_there(defaults));
+        defaults.unwrap_or(fields).exactly_one_of(names, problems)
     }
 
     /// Whether a key is there, of this version or a later one.
@@ -69,9 +89,9 @@ impl<'a> Section<'a> {
         self.field().is_some_and(|field| field.node().child(name).is_some())
     }
 
-    /// Reports every key of these that is there, because it would change nothing.
+    /// Reports every key of these that is there, because it would change nothing. Defaults are for others too.
     pub(in crate::config) fn refuse(&self, names: &[&str], why: &str, problems: &mut Problems) {
-        for field in names.iter().filter_map(|name| self.optional(name)) {
+        for field in names.iter().filter_map(|name| self.own(name)) {
             problems.add(field.key_error(format!("`{}` {why}", field.name())));
         }
     }

@@ -17,7 +17,7 @@ use prometheus::IntCounter;
 
 pub use crate::edge::access_log::json_line::{JsonLine, cut};
 use crate::edge::access_log::queue::{Batch, Queue};
-pub use crate::edge::access_log::record::{AuthRecord, Format, Record};
+pub use crate::edge::access_log::record::{AuthRecord, Format, ObservedRecord, Record};
 use crate::edge::clock;
 
 /// Bytes that are gathered before they are written.

@@ -79,6 +79,17 @@ pub struct AuthRecord<'a> {
     pub cache: Option<&'a str>,
     /// What a refusal expected and found.
     pub detail: Option<&'a str>,
+    /// What a rule on trial would have refused it for.
+    pub observed: Option<ObservedRecord<'a>>,
+}
+
+/// A refusal that was not enforced.
+#[derive(Debug, Clone, Copy)]
+pub struct ObservedRecord<'a> {
+    /// Its reason.
+    pub reason: &'a str,
+    /// What it expected and found.
+    pub detail: Option<&'a str>,
 }
 
 impl Record<'_> {
@@ -140,6 +151,10 @@ impl Record<'_> {
             buffer.push(b' ');
             append_escaped_bytes(&mut buffer, field.as_bytes());
         }
+        if let Some(observed) = self.auth.and_then(|auth| auth.observed) {
+            buffer.extend_from_slice(b" observed ");
+            append_escaped_bytes(&mut buffer, observed.reason.as_bytes());
+        }
         buffer.push(b'\n');
         buffer
     }
@@ -155,6 +170,11 @@ impl AuthRecord<'_> {
             .optional_text("algorithm", self.algorithm)
             .optional_text("cache", self.cache)
             .optional_text("detail", self.detail);
+        if let Some(observed) = self.observed {
+            line.object("observed", |line| {
+                line.text("reason", observed.reason).optional_text("detail", observed.detail);
+            });
+        }
     }
 }
 
@@ -178,7 +198,7 @@ pub(super) fn gap_line(format: Format, time: SystemTime, lost: u64, buffer: Vec<
 
 #[cfg(test)]
 mod tests {
-    use super::{AuthRecord, Format, Record, gap_line};
+    use super::{AuthRecord, Format, ObservedRecord, Record, gap_line};
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -226,6 +246,7 @@ mod tests {
             algorithm: Some("ES256"),
             cache: Some("hit"),
             detail: Some("role admin"),
+            observed: Some(ObservedRecord { reason: "scope_insufficient", detail: Some("scope a") }),
         }),
         ..BARE
     };
@@ -248,7 +269,7 @@ mod tests {
                 r#""status":403,"duration_s":0.001234,"bytes_in":5,"bytes_out":6,"route":"orders","upstream":"orders","#,
                 r#""server":"10.0.0.11:8080","upstream_duration_s":0.000900,"auth":{"result":"rejected","#,
                 r#""reason":"role_missing","issuer":"main","subject":"alice","kid":"k1","algorithm":"ES256","#,
-                r#""cache":"hit","detail":"role admin"}}"#
+                r#""cache":"hit","detail":"role admin","observed":{"reason":"scope_insufficient","detail":"scope a"}}}"#
             ),
         );
     }
@@ -270,7 +291,7 @@ mod tests {
         check(
             &FULL,
             Format::Text,
-            r#"1970-01-01T00:00:00.000000Z 192.0.2.7 "GET api.example.com /orders/\"7\"\n" 403 0.001234 orders role_missing"#,
+            r#"1970-01-01T00:00:00.000000Z 192.0.2.7 "GET api.example.com /orders/\"7\"\n" 403 0.001234 orders role_missing observed scope_insufficient"#,
         );
         check(&BARE, Format::Text, r#"1970-01-01T00:00:00.000000Z - "GET - /" 0 0.000000 - -"#);
     }

@@ -5,10 +5,12 @@ use crate::{
     edge::{clock, installed::Installed},
     gate::{
         algorithm::KeyType,
+        condition::Condition,
         cors::{AllowedOrigins, Cors},
         issuer::{Audiences, Issuer},
         keys::Key,
-        policy::Names,
+        network::Network,
+        policy::{Names, Principal, Requirement},
         rejection::quoted,
         route::{Action, Authentication, HostPattern, PathPattern, Route},
         sources::TokenSource,
@@ -61,9 +63,12 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
             Authentication::Public => "none",
         },
         "issuers": issuers,
-        "require": {
-            "scopes": route.requirement.scopes.as_ref().map(view_of_names),
-            "roles": route.requirement.roles.as_ref().map(view_of_names),
+        "require": view_of_requirement(&route.requirement),
+        "observe": route.observed.as_ref().map(view_of_requirement),
+        "insecure_observe_authentication": route.observes_authentication,
+        "addresses": {
+            "allow": view_of_networks(&route.addresses.allow),
+            "deny": view_of_networks(&route.addresses.deny),
         },
         "token_sources": sources,
         "csrf": { "origins": route.cross_site.origins() },
@@ -77,6 +82,23 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
             Action::Respond { status, .. } => Some(status),
         },
     })
+}
+
+fn view_of_requirement(requirement: &Requirement) -> Value {
+    json!({
+        "scopes": requirement.scopes.as_ref().map(view_of_names),
+        "roles": requirement.roles.as_ref().map(view_of_names),
+        "conditions": requirement.conditions().map(Condition::to_string).collect::<Vec<_>>(),
+        "principal": requirement.principal.map(|principal| match principal {
+            Principal::User => "user",
+            Principal::Client => "client",
+        }),
+        "max_age_seconds": requirement.step_up.as_ref().and_then(|step_up| step_up.max_age).map(|age| age.as_secs()),
+    })
+}
+
+fn view_of_networks(networks: &[Network]) -> Vec<String> {
+    networks.iter().map(Network::to_string).collect()
 }
 
 fn view_of_cors(cors: &Cors) -> Value {

@@ -170,6 +170,10 @@ instruments! {
         "Decisions about identity: allowed, anonymous or rejected";
     auth_rejections: IntCounterVec = "portcullis_auth_rejections_total", ["route", "issuer", "reason"], NONE,
         "Requests refused for their token, its claims or its rights, by reason";
+    auth_observed: IntCounterVec = "portcullis_auth_observed_total", ["route", "issuer", "reason"], NONE,
+        "Requests let pass that a rule on trial (observe, insecure_observe_authentication) would have refused, by reason";
+    routes_observing_authentication: IntGauge = "portcullis_routes_observing_authentication", [], NONE,
+        "Routes on which authentication is only observed: whoever would be refused for a token passes without identity";
     rate_limited: IntCounterVec = "portcullis_rate_limited_total", ["route", "by"], NONE,
         "Requests refused because too many came, by what they were counted by: address";
     claims_cache_requests: IntCounterVec = "portcullis_claims_cache_requests_total", ["result"], NONE,

@@ -79,6 +79,11 @@ impl RouteMetrics {
         self.limited_by_address.inc();
     }
 
+    /// A request was let pass that a rule on trial would have refused for a reason, a place in the list of reasons.
+    pub fn observed(&self, issuer: Option<usize>, reason: usize) {
+        self.decisions(issuer).observed.count(&self.route, reason);
+    }
+
     fn decisions(&self, issuer: Option<usize>) -> &DecisionCounters {
         issuer.and_then(|index| self.issuers.get(index)).unwrap_or(&self.no_issuer)
     }
@@ -87,34 +92,49 @@ impl RouteMetrics {
 /// The decision counters of one route and issuer.
 #[derive(Debug)]
 struct DecisionCounters {
-    issuer: String,
     allowed: IntCounter,
     anonymous: IntCounter,
     rejected: IntCounter,
-    rejections: IntCounterVec,
-    reasons: &'static [&'static str],
-    /// By reason; filled by the first refusal of its kind, because most reasons never meet most routes.
-    by_reason: Box<[OnceLock<IntCounter>]>,
+    rejections: ReasonCounters,
+    observed: ReasonCounters,
 }
 
 impl DecisionCounters {
     fn resolve(metrics: &Metrics, route: &str, issuer: &str, reasons: &'static [&'static str]) -> Self {
         let decisions = |result| metrics.instruments.auth_decisions.with_label_values(&[route, issuer, result]);
         Self {
-            issuer: issuer.to_owned(),
             allowed: decisions("allowed"),
             anonymous: decisions("anonymous"),
             rejected: decisions("rejected"),
-            rejections: metrics.instruments.auth_rejections.clone(),
-            reasons,
-            by_reason: reasons.iter().map(|_| OnceLock::new()).collect(),
+            rejections: ReasonCounters::new(&metrics.instruments.auth_rejections, issuer, reasons),
+            observed: ReasonCounters::new(&metrics.instruments.auth_observed, issuer, reasons),
         }
     }
 
     fn reject(&self, route: &str, reason: usize) {
         self.rejected.inc();
+        self.rejections.count(route, reason);
+    }
+}
+
+/// A counter for each reason, filled by the first request of its kind, because most reasons never meet most routes.
+#[derive(Debug)]
+struct ReasonCounters {
+    counters: IntCounterVec,
+    issuer: String,
+    reasons: &'static [&'static str],
+    by_reason: Box<[OnceLock<IntCounter>]>,
+}
+
+impl ReasonCounters {
+    fn new(counters: &IntCounterVec, issuer: &str, reasons: &'static [&'static str]) -> Self {
+        let by_reason = reasons.iter().map(|_| OnceLock::new()).collect();
+        Self { counters: counters.clone(), issuer: issuer.to_owned(), reasons, by_reason }
+    }
+
+    fn count(&self, route: &str, reason: usize) {
         if let (Some(slot), Some(name)) = (self.by_reason.get(reason), self.reasons.get(reason)) {
-            slot.get_or_init(|| self.rejections.with_label_values(&[route, &self.issuer, name])).inc();
+            slot.get_or_init(|| self.counters.with_label_values(&[route, &self.issuer, name])).inc();
         }
     }
 }

@@ -114,6 +114,11 @@ impl Metrics {
         }
     }
 
+    /// So many routes of the configuration in force only observe authentication.
+    pub fn set_routes_observing_authentication(&self, routes: usize) {
+        self.instruments.routes_observing_authentication.set(routes.try_into().unwrap_or(i64::MAX));
+    }
+
     /// Counts a connection until what is returned is dropped.
     #[must_use]
     pub fn connection(&self) -> OpenConnection {
@@ -252,6 +257,7 @@ mod tests {
         let route = RouteMetrics::resolve(&metrics, "orders", &["main"], REASONS);
         route.answered("GET", 200, Duration::from_millis(3));
         route.rejected(Some(0), 1);
+        route.observed(Some(0), 1);
         let _ = IssuerMetrics::resolve(&metrics, "main");
         let _ = FetchMetrics::resolve(&metrics, "main");
         let _ = UpstreamMetrics::resolve(&metrics, "orders");

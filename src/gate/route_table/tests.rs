@@ -2,6 +2,7 @@
 use super::*;
 use crate::gate::{
     cross_site::CrossSiteRule,
+    network::AddressRule,
     policy::Requirement,
     route::{Action, Authentication, BodyLimit, PathReadings, Rewrite},
 };
@@ -32,6 +33,9 @@ fn route(text: &str) -> Route {
         authentication: Authentication::Required,
         issuers: Vec::new(),
         requirement: Requirement::default(),
+        observed: None,
+        observes_authentication: false,
+        addresses: AddressRule::default(),
         token_sources: Vec::new(),
         forward_token: false,
         cross_site: CrossSiteRule::default(),

@@ -343,12 +343,15 @@ fn the_document_is_shown_as_written_without_what_may_be_secret() {
     let text = changed(&[
         ("listeners:", "x-secret: &s hunter3\nlisteners:"),
         ("upstream: orders}", "upstream: orders, request_headers: {set: {X-Api-Token: *s, X-Env: '${HIDDEN}'}}}"),
+        ("routes:", "route_defaults: {response_headers: {set: {X-Secret: *s, X-Env: prod}}}\nroutes:"),
     ]);
     let document = load(&text).config.expect("a configuration").live.document;
     let shown = document.to_string();
     assert!(!shown.contains("hunter"), "{shown}");
     assert_eq!(document["routes"][0]["request_headers"]["set"]["X-Env"], "${HIDDEN}");
     assert_eq!(document["routes"][0]["request_headers"]["set"]["X-Api-Token"], "[redacted]");
+    assert_eq!(document["route_defaults"]["response_headers"]["set"]["X-Secret"], "[redacted]");
+    assert_eq!(document["route_defaults"]["response_headers"]["set"]["X-Env"], "prod");
     assert_eq!(document["upstreams"]["orders"]["servers"][0], "127.0.0.1:9000");
 }
 

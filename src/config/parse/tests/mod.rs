@@ -6,6 +6,7 @@ use crate::config::settings::Config;
 use crate::config::surroundings::given::Given;
 
 mod good;
+mod policy;
 mod refused;
 mod sample;
 mod whole_table;

@@ -220,6 +220,35 @@ const ROUTE_POLICY: &[&[Change]] = &[
     &[(ROUTE, "  - {path: /a, issuers: [mian], upstream: orders}")],
     &[(ROUTE, "  - {path: /a, issuers: [], upstream: orders}")],
     &[(ROUTE, "  - {path: /a, require: {}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, require: {claims: admin}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, require: {claims: {}}, observe: {require: {claims: []}}, upstream: orders}")],
+    &[(
+        ROUTE,
+        "  - {path: /a, require: {claims: {a: 1.5, b: , c: [], d: {e: f}, f: -1, g: 18446744073709551616, h: [[1]], \"\": a, i: \"\"}}, upstream: orders}",
+    )],
+    &[(
+        ROUTE,
+        "  - {path: /a, require: {claims: [{claim: a}, {equals: 1}, {claim: [], equals: 1}, {claim: a, equals: 1, in: [1]}, {claim: a, in: 1}, {claim: a, contains: [1]}, {claim: a, exists: 1}, {claim: a, prefix: 1}, {claim: a, suffix: \"\"}, {claim: a, matches: b}, b]}, upstream: orders}",
+    )],
+    &[(
+        ROUTE,
+        "  - {path: /a, require: {audience: [a], principal: service, acr: [\"a b\", \"\\\"\"], max_age: 1500ms}, upstream: orders}",
+    )],
+    &[(ROUTE, "  - {path: /a, require: {acr: gold, max_age: none}, observe: {}, upstream: orders}")],
+    &[(
+        ROUTE,
+        "  - {path: /a, auth: none, observe: {require: {scopes: [a]}}, insecure_observe_authentication: true, upstream: orders}",
+    )],
+    &[("    roles: roles\n", "    require: {roles: [admin]}\n")],
+    &[("    roles: roles\n", ""), (ROUTE, "  - {path: /a, observe: {require: {roles: [admin]}}, upstream: orders}")],
+    &[(
+        ROUTE,
+        "  - {path: /a, addresses: {allow: [10.0.0.1/8, 10.0.0.0/33, localhost, \"\"], deny: 10.0.0.0/8}, upstream: orders}",
+    )],
+    &[(
+        "routes:",
+        "route_defaults: {name: a, path: /a, methods: [GET], auth: reqired, require: {scopes: []}}\nroutes:",
+    )],
     &[(ROUTE, "  - {path: /a, require: {scopes: [], roles: {any: []}}, upstream: orders}")],
     &[(ROUTE, "  - {path: /a, require: {scopes: {all: [a]}, roles: admin}, upstream: orders}")],
     &[(ROUTE, "  - {path: /a, require: {scopes: [\"a b\", \"a\\\"b\"]}, upstream: orders}")],

@@ -14,7 +14,11 @@ fn the_sample_is_right_as_it_stands() {
     let loaded = load(SAMPLE);
     assert!(loaded.config.is_some(), "{}", loaded.problems.render());
     let found: Vec<&str> = loaded.problems.sorted().iter().map(|problem| problem.message.as_str()).collect();
-    assert_eq!(found, ["the route `hello` is public: no token is asked for"]);
+    let expected = [
+        "the route `orders` has a rule on trial: `observe` is logged and counted, never enforced",
+        "the route `hello` is public: no token is asked for",
+    ];
+    assert_eq!(found, expected);
 }
 
 /// Whether a node holds the key at the end of a path of the table.
@@ -42,9 +46,14 @@ fn the_sample_shows_every_key() {
         let is_left_out =
             left_out.iter().any(|line| line.trim_start_matches("- ") == key.name) || path.last() == Some(&"file");
         let is_shown = has(&root, &path) || is_left_out;
-        // A route's own token sources are as those of the document, required scopes as required roles.
-        let is_elsewhere =
-            path.starts_with(&["routes", "[]", "token", "sources"]) || path.ends_with(&["scopes", "any"]);
+        // A route's own token sources are as those of the document, required scopes as required roles; what is required
+        // of an issuer's tokens or on trial is as what a route requires, and what is so by default as what a route says.
+        let is_elsewhere = path.starts_with(&["routes", "[]", "token", "sources"])
+            || path.ends_with(&["scopes", "any"])
+            || path.starts_with(&["issuers", "*", "require"])
+            || path.starts_with(&["routes", "[]", "observe", "require"])
+            || path.starts_with(&["routes", "[]", "require", "claims", "[]"])
+            || path.starts_with(&["route_defaults"]);
         if key.presence == Presence::Later {
             assert!(!is_shown, "{path:?}");
         } else {

@@ -11,7 +11,11 @@ fn full() -> Value {
         "issuers": {"main": {"issuer": "https://a.test", "audiences": ["api"], "keys": {"jwks_file": "keys.json"}}},
         "token": {"sources": [{"header": "Authorization"}]},
         "identity": {"headers": {"X-User": {"from": "subject"}}},
-        "routes": [{"path": "/", "upstream": "up", "token": {"sources": [{"header": "Authorization"}]}}],
+        "route_defaults": {"upstream": "up", "token": {"sources": [{"header": "Authorization"}]}},
+        "routes": [
+            {"path": "/", "upstream": "up", "token": {"sources": [{"header": "Authorization"}]}},
+            {"path": "/b"},
+        ],
         "upstreams": {"up": {"servers": [{"address": "127.0.0.1:9000"}]}},
     })
 }
