@@ -49,6 +49,13 @@ impl House {
         self.gateway.get("/", &[("Authorization", &bearer(token))])
     }
 
+    /// Waits until it has said this on standard error.
+    #[track_caller]
+    fn says(&self, text: &str) {
+        let said = || self.gateway.account().stderr.contains(text).then_some(());
+        assert!(eventually(PATIENCE, said).is_some(), "{text:?} is not said: {}", self.gateway.account().stderr);
+    }
+
     /// How the keys of `main` are had.
     fn source(&self) -> Value {
         self.issuer()["source"].clone()
@@ -157,7 +164,7 @@ fn an_answer_that_is_no_key_set_never_replaces_one_that_is() {
         assert_eq!(house.status(signing_key()), 200, "{what} costs the keys");
         let counted = house.metric("portcullis_jwks_fetches_total{issuer=\"main\",result=\"failure\"}");
         assert!(counted > failures, "{what} is not counted");
-        assert!(house.gateway.account().stderr.contains(&error), "{what} is not logged: {error}");
+        house.says(&error);
     }
     server.set(KeySetAnswer::keys(&[signing_key().jwk()]));
     assert!(house.refresh());
@@ -186,7 +193,7 @@ fn keys_that_cannot_be_refreshed_serve_for_max_stale_and_no_longer() {
     let refused = eventually(PATIENCE, || Some(house.ask(&token)).filter(|response| response.status != 200));
     check_problem(&refused.expect("stale keys serve for ever"), 503, "keys_unavailable", "GET");
     assert_eq!(house.metric("portcullis_jwks_keys{issuer=\"main\"}"), 0.0);
-    assert!(house.gateway.account().stderr.contains("issuer main: the last good keys are too old"));
+    house.says("issuer main: the last good keys are too old");
     server.set(KeySetAnswer::keys(&[signing_key().jwk()]));
     assert!(eventually(PATIENCE, || (house.ask(&token).status == 200).then_some(())).is_some(), "it never recovers");
 }
