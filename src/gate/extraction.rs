@@ -63,11 +63,11 @@ fn facts(claims: &Object<'_>, issuer: &Issuer, headers: &[IdentityHeader]) -> Re
     if issued_at.is_some_and(|time| time < UnixTime::from_seconds(0)) {
         return Err(invalid("iat is before 1970"));
     }
-    for name in ["sub", "jti"] {
-        string(present(claims, name), &name)?;
-    }
+    let claimed_subject = string(present(claims, "sub"), &"sub")?;
+    let identifier = string(present(claims, "jti"), &"jti")?.map(Box::from);
     let audience_fault = audience_fault(claims, issuer)?;
     let subject = text(claims, &issuer.subject)?;
+    let other_subject = claimed_subject.filter(|claimed| Some(*claimed) != subject.as_deref()).map(Box::from);
     let client = client(claims, &issuer.client)?;
     let scopes = scopes(claims, &issuer.scopes)?;
     let roles = issuer.roles.as_ref().and_then(|place| roles(claims.at(place.names())?));
@@ -79,7 +79,10 @@ fn facts(claims: &Object<'_>, issuer: &Issuer, headers: &[IdentityHeader]) -> Re
         not_before,
         issued_at,
         subject,
+        other_subject,
         client,
+        identifier,
+        session: session(claims),
         roles,
         scopes,
         headers: Box::default(),
@@ -98,7 +101,10 @@ fn faulty(claims: &Object<'_>, issuer: &Issuer, refusal: Refusal) -> Facts {
         not_before: None,
         issued_at: None,
         subject: text(claims, &issuer.subject).ok().flatten(),
+        other_subject: None,
         client: None,
+        identifier: None,
+        session: None,
         roles: None,
         scopes: Box::default(),
         headers: Box::default(),
@@ -188,6 +194,16 @@ fn audience_fault(claims: &Object<'_>, issuer: &Issuer) -> Result<Option<Box<str
     }
     let found: Vec<String> = named.iter().take(4).map(|audience| quoted(audience)).collect();
     Ok(Some(format!("expected one of {}; {name} is [{}]", accepted.join(", "), found.join(", ")).into()))
+}
+
+/// The session, as revocations name it. Some issuers number their sessions; what is neither text nor number is named by
+/// no revocation.
+fn session(claims: &Object<'_>) -> Option<Box<str>> {
+    match claims.get("sid")? {
+        Json::String(text) => Some(Box::from(text.as_ref())),
+        Json::Integer(number) => Some(number.to_string().into()),
+        Json::Null | Json::Bool(_) | Json::Float(_) | Json::List(_) | Json::Object(_) => None,
+    }
 }
 
 fn client(claims: &Object<'_>, place: &ClientPlace) -> Result<Option<Box<str>>, Refusal> {

@@ -107,6 +107,10 @@ rejections! {
     LifetimeExceeded = 401 "lifetime_exceeded" INVALID_TOKEN, "The token's lifetime is too long", "RFC 9068 §2.2";
     /// `aud` names none of the accepted audiences.
     AudienceMismatch = 401 "audience_mismatch" INVALID_TOKEN, "The token is meant for another audience", "RFC 7519 §4.1.3, RFC 8725 §3.9";
+    /// A revocation entry ends the token.
+    TokenRevoked = 401 "token_revoked" INVALID_TOKEN, "The token was revoked", "RFC 6750 §3.1, RFC 7009";
+    /// A revocation entry bans the subject.
+    SubjectRevoked = 403 "subject_revoked" Challenge::Silent, "The identity may not be used any more", "RFC 9110 §15.5.4";
     /// A scope that the route requires is not granted.
     ScopeInsufficient = 403 "scope_insufficient" Challenge::Error("insufficient_scope"), "The token does not grant the required scope", "RFC 6750 §3.1";
     /// A role that the route requires is not held.

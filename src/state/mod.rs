@@ -5,3 +5,4 @@ pub mod claims_cache;
 pub mod gatekeeper;
 pub mod key_slot;
 pub mod refresh;
+pub mod revocation_slot;
