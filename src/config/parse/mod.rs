@@ -21,10 +21,11 @@ mod key_source;
 mod listeners;
 mod path;
 mod process;
+mod revocation;
 mod route_match;
 mod route_policy;
 mod routes;
-mod section;
+pub(in crate::config) mod section;
 mod token;
 mod upstreams;
 
@@ -48,6 +49,7 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let upstreams = upstreams::read(&top, context);
     let underscores = [("keep", false), ("drop", true)];
     let drop_underscore_headers = top.choice("underscore_headers", &underscores, false, &mut context.problems);
+    let revocation = revocation::read(&top, &issuers.names, context);
     let claims_cache = process::claims_cache(&top, context);
     let log = process::log(&top, context);
     let known = routes::Known {
@@ -76,7 +78,7 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let startup = Startup { listeners: listeners.listeners, admin, server, log, claims_cache, client_timeouts };
     let upstreams = upstreams.upstreams.into_iter().collect::<Option<Vec<_>>>()?;
     let document = document::shown(root.node());
-    Some(Config { startup, live: Live { ruleset, keys, upstreams, drop_underscore_headers, document } })
+    Some(Config { startup, live: Live { ruleset, keys, upstreams, revocation, drop_underscore_headers, document } })
 }
 
 fn union<'s>(sources: impl Iterator<Item = &'s TokenSource>) -> Vec<TokenSource> {
