@@ -28,6 +28,7 @@ use crate::{
         metrics::Metrics,
         report::Reporter,
         respond,
+        revocations::RevocationKeeper,
     },
     gate::{
         decide::Decision,
@@ -61,6 +62,8 @@ pub struct Shared {
     pub client_timeouts: ClientTimeouts,
     /// Requests that wait for keys.
     pub waiters: Arc<KeyWaiters>,
+    /// The revocations in force.
+    pub revocations: Arc<RevocationKeeper>,
 }
 
 impl Gateway {

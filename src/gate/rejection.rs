@@ -111,6 +111,8 @@ rejections! {
     TokenRevoked = 401 "token_revoked" INVALID_TOKEN, "The token was revoked", "RFC 6750 §3.1, RFC 7009";
     /// A revocation entry bans the subject.
     SubjectRevoked = 403 "subject_revoked" Challenge::Silent, "The identity may not be used any more", "RFC 9110 §15.5.4";
+    /// The revocations cannot be had, so that nobody knows which tokens still count: the gateway's trouble.
+    RevocationsUnavailable = 503 "revocations_unavailable" Challenge::Silent, "The revocations are not available", "RFC 9110 §15.6.4";
     /// A scope that the route requires is not granted.
     ScopeInsufficient = 403 "scope_insufficient" Challenge::Error("insufficient_scope"), "The token does not grant the required scope", "RFC 6750 §3.1";
     /// A role that the route requires is not held.
@@ -149,7 +151,8 @@ impl Rejection {
     /// Whether it is a verdict of authentication or authorisation, which `portcullis_auth_rejections_total` counts.
     pub fn is_of_authentication(self) -> bool {
         let row = self.row();
-        matches!(self, Self::TokenRepeated | Self::KeysUnavailable) || row.status == 401 || row.status == 403
+        matches!(self, Self::TokenRepeated | Self::KeysUnavailable | Self::RevocationsUnavailable)
+            || row.status == 401 || row.status == 403
     }
 }
 

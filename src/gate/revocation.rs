@@ -91,7 +91,7 @@ impl fmt::Display for RevocationFault {
 }
 
 /// What an entry says, unchecked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RevocationDraft {
     /// The texts to compare, in the order of [`RevocationField::ALL`].
     pub texts: [Option<Box<str>>; FIELDS],
@@ -160,6 +160,11 @@ impl Revocation {
     /// What people want to remember of it.
     pub fn note(&self) -> Option<&str> {
         self.draft.note.as_deref()
+    }
+
+    /// What it says, the note aside: equal for entries that end the same tokens for the same time.
+    pub const fn effect(&self) -> (&[Option<Box<str>>], Option<UnixTime>, Option<UnixTime>) {
+        (&self.draft.texts, self.draft.issued_before, self.draft.until)
     }
 
     /// A name that follows from what it says, the note aside: the same entry has it everywhere.
@@ -279,6 +284,11 @@ impl RevocationList {
         &self.entries
     }
 
+    /// The entries alone.
+    pub fn into_entries(self) -> Vec<Revocation> {
+        self.entries
+    }
+
     /// Whether an entry has ceased to count since the list was made.
     pub fn has_ended_entries(&self, now: UnixTime) -> bool {
         self.next_end.is_some_and(|end| end <= now)
@@ -351,12 +361,19 @@ fn hash(mask: u8, texts: &[Option<&str>; FIELDS], subject: Option<&str>) -> Opti
 #[derive(Clone, Debug, Default)]
 pub struct Revocations {
     lists: Vec<(Box<str>, Arc<RevocationList>)>,
+    missing: Option<Box<str>>,
 }
 
 impl Revocations {
-    /// The union of these lists, each with what people call its source.
-    pub const fn new(lists: Vec<(Box<str>, Arc<RevocationList>)>) -> Self {
-        Self { lists }
+    /// The union of these lists, each with what people call its source. `missing` is a source whose list was never had:
+    /// as long as there is one, no token counts.
+    pub const fn new(lists: Vec<(Box<str>, Arc<RevocationList>)>, missing: Option<Box<str>>) -> Self {
+        Self { lists, missing }
+    }
+
+    /// Whether the list of every source is there.
+    pub const fn are_complete(&self) -> bool {
+        self.missing.is_none()
     }
 
     /// The lists.
@@ -367,7 +384,8 @@ impl Revocations {
     /// Judges a token.
     ///
     /// # Errors
-    /// [`Rejection::SubjectRevoked`] when an entry bans its subject, else [`Rejection::TokenRevoked`] when one ends it.
+    /// [`Rejection::SubjectRevoked`] when an entry bans its subject, else [`Rejection::TokenRevoked`] when one ends it,
+    /// else [`Rejection::RevocationsUnavailable`] when a list is missing.
     pub fn check(&self, token: &TokenTraits<'_>, now: UnixTime) -> Result<(), Refusal> {
         let mut found: Option<(&str, &Revocation)> = None;
         for (name, list) in &self.lists {
@@ -377,7 +395,11 @@ impl Revocations {
             }
         }
         match found {
-            None => Ok(()),
+            None => match &self.missing {
+                Some(source) => Err(Refusal::new(Rejection::RevocationsUnavailable)
+                    .because(format!("the list of {source} could not be had since the start"))),
+                None => Ok(()),
+            },
             Some((name, entry)) => {
                 let fields = RevocationField::ALL.into_iter().filter(|field| entry.text(*field).is_some());
                 let before = entry.issued_before().map(|_| "issued_before");
