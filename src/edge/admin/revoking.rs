@@ -24,8 +24,8 @@ impl AdminApp {
     /// Puts an entry in force.
     pub(super) async fn revoke(&self, session: &mut ServerSession, who: &str) -> Response<Vec<u8>> {
         let body = match tokio::time::timeout(BODY_PATIENCE, body(session)).await {
-            Ok(Some(body)) => body,
-            Ok(None) => return told(Rejection::BodyTooLarge, &format!("At most {BODY_BYTES_MAX} bytes")),
+            Ok(Ok(body)) => body,
+            Ok(Err(rejection)) => return told(rejection, "The body is longer than it may be, or broke off"),
             Err(_) => return told(Rejection::RequestTimeout, "The body did not come in time"),
         };
         let entry = RevocationEntry::from_json(&body).and_then(|entry| entry.revocation());
@@ -77,16 +77,19 @@ impl AdminApp {
     }
 }
 
-/// The body; nothing when it is too large or breaks off.
-async fn body(session: &mut ServerSession) -> Option<Vec<u8>> {
+/// The body, whole and bounded.
+async fn body(session: &mut ServerSession) -> Result<Vec<u8>, Rejection> {
     let mut body = Vec::new();
-    while let Ok(Some(part)) = session.read_request_body().await {
-        if body.len().saturating_add(part.len()) > BODY_BYTES_MAX {
-            return None;
+    loop {
+        match session.read_request_body().await {
+            Ok(Some(part)) if body.len().saturating_add(part.len()) > BODY_BYTES_MAX => {
+                return Err(Rejection::BodyTooLarge);
+            }
+            Ok(Some(part)) => body.extend_from_slice(&part),
+            Ok(None) => return Ok(body),
+            Err(_) => return Err(Rejection::RequestMalformed),
         }
-        body.extend_from_slice(&part);
     }
-    Some(body)
 }
 
 fn refused(error: &ChangeError) -> Response<Vec<u8>> {
