@@ -50,6 +50,10 @@ impl RevocationEntry {
     /// # Errors
     /// Says what is wrong, with line and column.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
+        // Values without names would be taken in the order of the fields.
+        if json.trim_ascii_start().first() == Some(&b'[') {
+            return Err("one entry is expected, `{…}`".to_owned());
+        }
         serde_json::from_slice(json).map_err(|error| error.to_string())
     }
 
@@ -89,6 +93,36 @@ impl From<&Revocation> for RevocationEntry {
             issued_before: time(revocation.issued_before()),
             until: time(revocation.until()),
             note: revocation.note().map(str::to_owned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_said_twice_or_left_open_is_refused() {
+        let rows = [
+            (r#"{"sub": "a"}"#, None),
+            (r#"{"user": "a"}"#, Some("unknown field `user`")),
+            (r#"{"sub": "a", "sub": "b"}"#, Some("duplicate field `sub`")),
+            (r#"{"sub": null, "issued_before": "2026-11-23T09:30:00Z"}"#, Some("invalid type: null")),
+            (r#"{"sub": 5}"#, Some("invalid type: integer")),
+            (r#"{"sub": "a"} {}"#, Some("trailing characters")),
+            (r#"[{"sub": "a"}]"#, Some("one entry is expected")),
+            (r#" ["main", "j1"]"#, Some("one entry is expected")),
+            (r#"{}"#, Some("names nothing")),
+            (r#"{"note": "a"}"#, Some("names nothing")),
+            (r#"{"sub": ""}"#, Some("`sub` must not be empty")),
+            (r#"{"sub": "a", "until": "tomorrow"}"#, Some("`until` is no time")),
+            ("", Some("EOF")),
+            ("sub: a", Some("expected value")),
+        ];
+        for (json, expected) in rows {
+            let fault = RevocationEntry::from_json(json.as_bytes()).and_then(|entry| entry.revocation()).err();
+            assert_eq!(fault.is_some(), expected.is_some(), "{json}: {fault:?}");
+            assert!(expected.is_none_or(|part| fault.as_deref().unwrap().contains(part)), "{json}: {fault:?}");
         }
     }
 }

@@ -55,6 +55,7 @@ pub fn parse(name: &str, text: &[u8], issuers: KnownIssuers<'_>, problems: &mut 
 }
 
 fn entry(field: &Field<'_>, issuers: KnownIssuers<'_>, problems: &mut Problems) -> Option<Revocation> {
+    let errors_before = problems.error_count();
     let section = Section::read(field, ENTRY, problems)?;
     let mut text = |name: &str| Some(Box::from(section.optional(name)?.string(problems)?));
     let draft = RevocationDraft {
@@ -68,11 +69,10 @@ fn entry(field: &Field<'_>, issuers: KnownIssuers<'_>, problems: &mut Problems) 
     {
         position_of(&field, name, names.iter().map(AsRef::as_ref), "issuer", problems);
     }
-    // A text that was refused above is missing here, which is not to be said twice.
-    let is_sound = || section.field().is_none_or(|field| names_nothing(field));
     match Revocation::new(draft) {
         Ok(entry) => Some(entry),
-        Err(RevocationFault::NamesNothing) if !is_sound() => None,
+        // What was refused above is missing here, which is not to be said twice.
+        Err(RevocationFault::NamesNothing) if problems.error_count() > errors_before => None,
         Err(fault) => {
             let place = match fault {
                 RevocationFault::TextEmpty(text) | RevocationFault::TextTooLong(text) => section.optional(text.name()),
@@ -83,12 +83,6 @@ fn entry(field: &Field<'_>, issuers: KnownIssuers<'_>, problems: &mut Problems) 
             None
         }
     }
-}
-
-/// Whether no key is there that could be compared with a token.
-fn names_nothing(field: &Field<'_>) -> bool {
-    let names = RevocationField::ALL.map(RevocationField::name).into_iter().chain(["issued_before"]);
-    names.into_iter().all(|name| field.node().child(name).is_none())
 }
 
 fn time(field: &Field<'_>, problems: &mut Problems) -> Option<UnixTime> {
@@ -111,4 +105,92 @@ pub fn parse_time(text: &str) -> Option<UnixTime> {
 /// A point in time as entries have it; nothing when RFC 3339 cannot write it.
 pub fn time_text(time: UnixTime) -> Option<String> {
     Timestamp::from_millisecond(time.milliseconds()).ok().map(|timestamp| timestamp.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::revocation_entry::RevocationEntry;
+
+    fn read(text: &str) -> Result<Vec<RevocationEntry>, String> {
+        let mut problems = Problems::new();
+        let entries = parse("list.yaml", text.as_bytes(), KnownIssuers::Any, &mut problems);
+        assert_eq!(entries.is_some(), !problems.has_errors());
+        entries
+            .map(|entries| entries.iter().map(RevocationEntry::from).collect())
+            .ok_or_else(|| problems.first_error())
+    }
+
+    #[test]
+    fn a_list_in_json_is_read_like_one_in_yaml() {
+        let json = r#"[{"sub": "a\u00e9\ud83d\ude00\/b\"", "issued_before": "2026-11-23T09:30:00+01:00"}, {"jti":"j"}]"#;
+        let yaml = "- sub: \"aé\u{1f600}/b\\\"\"\n  issued_before: 2026-11-23T08:30:00Z\n- jti: j\n";
+        assert_eq!(read(json), read(yaml));
+        assert_eq!(read(yaml).unwrap()[0].sub.as_deref(), Some("aé\u{1f600}/b\""));
+    }
+
+    #[test]
+    fn the_first_mistake_is_told_on_one_line() {
+        assert_eq!(
+            read("- {sub: a}\n- {user: a}\n- {}\n"),
+            Err("list.yaml:2:4: unknown key `user` (and 1 more)".to_owned())
+        );
+        assert_eq!(read("[{"), Err("list.yaml:1:2: what is opened here is never closed".to_owned()));
+    }
+
+    #[test]
+    fn a_moment_is_never_too_early() {
+        let rows = [
+            ("2026-11-23T09:30:00Z", Some(1_795_426_200_000)),
+            ("2026-11-23T10:30:00.001+01:00", Some(1_795_426_200_001)),
+            ("2026-11-23T09:30:00.0000001Z", Some(1_795_426_200_001)),
+            ("1969-12-31T23:59:59.9995Z", Some(0)),
+            ("2026-11-23T09:30:00", None),
+            ("2026-11-23", None),
+            ("1795426200", None),
+            ("now", None),
+            ("", None),
+        ];
+        for (text, milliseconds) in rows {
+            assert_eq!(parse_time(text), milliseconds.map(UnixTime::from_milliseconds), "{text}");
+        }
+        assert_eq!(time_text(UnixTime::from_milliseconds(1_795_426_200_001)).unwrap(), "2026-11-23T09:30:00.001Z");
+    }
+
+    #[test]
+    fn a_list_longer_than_a_configuration_is_read() {
+        let text: String = (0..60_000).map(|number| format!("- {{sub: user-{number}, note: a-note-of-some-length}}\n")).collect();
+        assert!(text.len() > crate::config::bounds::DOCUMENT_BYTES_MAX);
+        assert_eq!(read(&text).unwrap().len(), 60_000);
+        let text = "- {sub: a}\n".repeat(ENTRIES_MAX + 1);
+        assert!(read(&text).unwrap_err().contains("at most 250000 are read"));
+        let text = "- {}\n".repeat(50_000);
+        assert!(read(&text).unwrap_err().contains("names nothing"));
+    }
+
+    fn text() -> impl Strategy<Value = Option<String>> {
+        proptest::option::of("\\PC{1,12}|[a-z:#\"'\\\\{}\\[\\], -]{1,8}")
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "\\PC*|[\\s\\S]{0,80}|(- \\{(sub|until|x|issuer): [a-z0-9\"'*&]{0,5}\\}\n){0,4}") {
+            let _ = read(&text);
+            let _ = RevocationEntry::from_json(text.as_bytes()).and_then(|entry| entry.revocation());
+        }
+
+        #[test]
+        fn an_entry_comes_back_from_json_as_it_was(texts in [text(), text(), text(), text(), text(), text()], until in 0_i64..1 << 40) {
+            let [issuer, jti, sub, sid, kid, client] = texts;
+            let until = time_text(UnixTime::from_milliseconds(until));
+            let entry = RevocationEntry { issuer, jti, sub, sid, kid, client, until: until.clone(), issued_before: until, note: None };
+            let json = serde_json::to_string(&entry).unwrap();
+            let meant = entry.revocation().unwrap();
+            prop_assert_eq!(RevocationEntry::from_json(json.as_bytes()).unwrap().revocation().unwrap(), meant.clone());
+            prop_assert_eq!(RevocationEntry::from(&meant), entry.clone());
+            prop_assert_eq!(read(&format!("[{json}]")), Ok(vec![entry]));
+        }
+    }
 }

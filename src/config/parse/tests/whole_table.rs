@@ -13,6 +13,7 @@ fn full() -> Value {
         "identity": {"headers": {"X-User": {"from": "subject"}}},
         "routes": [{"path": "/", "upstream": "up", "token": {"sources": [{"header": "Authorization"}]}}],
         "upstreams": {"up": {"servers": [{"address": "127.0.0.1:9000"}]}},
+        "revocation": {"file": "revoked.yaml"},
     })
 }
 
