@@ -24,6 +24,7 @@ mod outages;
 mod paths_and_hosts;
 mod refusals;
 mod remote_keys;
+mod revocation;
 mod security_identity_headers;
 mod support;
 mod systemd;
