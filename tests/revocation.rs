@@ -201,7 +201,11 @@ fn who_is_banned_is_told_so_even_when_the_token_is_ended_too() {
 #[test]
 fn a_subject_is_the_one_that_the_log_names_or_the_claim_sub() {
     let upstream = Upstream::start();
-    let config = crate::support::fixture::config("", ROUTES).replacen("roles: roles", "roles: roles\n    subject: [user, id]", 1);
+    let config = crate::support::fixture::config("", ROUTES).replacen(
+        "roles: roles",
+        "roles: roles\n    subject: [user, id]",
+        1,
+    );
     let gateway = Gateway::builder(config)
         .set("upstream", upstream.address())
         .file("keys.json", crate::support::fixture::keys_file())

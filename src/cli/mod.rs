@@ -153,7 +153,7 @@ enum Verb {
     Demo(demo::DemoArguments),
     Token(token::TokenArguments),
     Healthcheck(healthcheck::HealthcheckArguments),
-    Revoke(revoke::RevokeArguments),
+    Revoke(Box<revoke::RevokeArguments>),
     Unrevoke(revoke::UnrevokeArguments),
     Revocations(revoke::RevocationsArguments),
     Schema(schema::SchemaArguments),

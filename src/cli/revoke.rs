@@ -109,11 +109,7 @@ pub fn revoke(arguments: &RevokeArguments, output: &mut dyn Write) -> Result<Exi
     entry.revocation().map_err(CommandError::Usage)?;
     let body = serde_json::to_string(&entry).map_err(CommandError::failed)?;
     let instance = arguments.instance.find()?;
-    let answer = instance.ask(Question {
-        method: "POST",
-        body: Some(&body),
-        ..Question::get("/revocations")
-    })?;
+    let answer = instance.ask(Question { method: "POST", body: Some(&body), ..Question::get("/revocations") })?;
     let is_new = answer.status == 201;
     if !is_new && answer.status != 200 {
         return Err(refused(&answer, &format!("{} did not revoke", instance.address())));
@@ -151,8 +147,7 @@ pub fn unrevoke(arguments: &UnrevokeArguments, output: &mut dyn Write) -> Result
 /// [`CommandError::Failed`] when they cannot be had.
 pub fn revocations(arguments: &RevocationsArguments, output: &mut dyn Write) -> Result<ExitStatus, CommandError> {
     let instance = arguments.instance.find()?;
-    let answer =
-        instance.ask(Question { answer_bytes_max: LIST_BYTES_MAX, ..Question::get("/revocations") })?;
+    let answer = instance.ask(Question { answer_bytes_max: LIST_BYTES_MAX, ..Question::get("/revocations") })?;
     if answer.status != 200 {
         return Err(refused(&answer, &format!("{} does not tell", instance.address())));
     }

@@ -61,7 +61,12 @@ pub fn load(path: &Path, surroundings: &dyn Surroundings, secrets: Secrets) -> L
 
 /// The operators' interface of a configuration, and nothing else of it: enough to find a running instance, also while
 /// another part is wrong or cannot be read. Without an interface the problems say why.
-pub fn load_admin(path: &Path, text: &[u8], surroundings: &dyn Surroundings, secrets: Secrets) -> (Option<Admin>, Problems) {
+pub fn load_admin(
+    path: &Path,
+    text: &[u8],
+    surroundings: &dyn Surroundings,
+    secrets: Secrets,
+) -> (Option<Admin>, Problems) {
     let directory = directory_of(path);
     let mut context = Context::new(&directory, surroundings, secrets);
     let node = yaml::parse(&path.display().to_string(), text, &mut context.problems);

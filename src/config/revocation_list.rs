@@ -118,14 +118,13 @@ mod tests {
         let mut problems = Problems::new();
         let entries = parse("list.yaml", text.as_bytes(), KnownIssuers::Any, &mut problems);
         assert_eq!(entries.is_some(), !problems.has_errors());
-        entries
-            .map(|entries| entries.iter().map(RevocationEntry::from).collect())
-            .ok_or_else(|| problems.first_error())
+        entries.map(|entries| entries.iter().map(RevocationEntry::from).collect()).ok_or_else(|| problems.first_error())
     }
 
     #[test]
     fn a_list_in_json_is_read_like_one_in_yaml() {
-        let json = r#"[{"sub": "a\u00e9\ud83d\ude00\/b\"", "issued_before": "2026-11-23T09:30:00+01:00"}, {"jti":"j"}]"#;
+        let json =
+            r#"[{"sub": "a\u00e9\ud83d\ude00\/b\"", "issued_before": "2026-11-23T09:30:00+01:00"}, {"jti":"j"}]"#;
         let yaml = "- sub: \"aé\u{1f600}/b\\\"\"\n  issued_before: 2026-11-23T08:30:00Z\n- jti: j\n";
         assert_eq!(read(json), read(yaml));
         assert_eq!(read(yaml).unwrap()[0].sub.as_deref(), Some("aé\u{1f600}/b\""));
@@ -161,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_list_longer_than_a_configuration_is_read() {
-        let text: String = (0..60_000).map(|number| format!("- {{sub: user-{number}, note: a-note-of-some-length}}\n")).collect();
+        let text: String =
+            (0..60_000).map(|number| format!("- {{sub: user-{number}, note: a-note-of-some-length}}\n")).collect();
         assert!(text.len() > crate::config::bounds::DOCUMENT_BYTES_MAX);
         assert_eq!(read(&text).unwrap().len(), 60_000);
         let text = "- {sub: a}\n".repeat(ENTRIES_MAX + 1);

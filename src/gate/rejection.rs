@@ -152,7 +152,8 @@ impl Rejection {
     pub fn is_of_authentication(self) -> bool {
         let row = self.row();
         matches!(self, Self::TokenRepeated | Self::KeysUnavailable | Self::RevocationsUnavailable)
-            || row.status == 401 || row.status == 403
+            || row.status == 401
+            || row.status == 403
     }
 }
 

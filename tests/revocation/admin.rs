@@ -110,7 +110,8 @@ fn what_is_no_entry_changes_nothing_and_is_told_why() {
 
 #[test]
 fn the_same_entry_is_made_once_and_all_are_shown_with_where_they_are_from() {
-    let file = "- {sub: filed, note: \"by hand\", until: 2100-01-01T00:00:00Z}\n- {sub: ended, until: 2001-01-01T00:00:00Z}\n";
+    let file =
+        "- {sub: filed, note: \"by hand\", until: 2100-01-01T00:00:00Z}\n- {sub: ended, until: 2001-01-01T00:00:00Z}\n";
     let house = start_with("revocation: {file: revoked.yaml}", |builder| builder.file("revoked.yaml", file));
     let gateway = &house.gateway;
     let id = revoke(gateway, &json!({"sub": "posted", "issuer": "main"}));

@@ -21,7 +21,10 @@ fn an_entry_is_made_shown_and_taken_back_on_the_instance_that_the_configuration_
     assert_eq!((again.code(), again.stdout.starts_with("was revoked already: ")), (Some(0), true), "{again:?}");
     let shown = run(&["revocations"]);
     assert_eq!(shown.code(), Some(0), "{shown:?}");
-    assert!(shown.stdout.contains(&format!("{id}  own   subject_revoked  issuer main, sub u1, note left")), "{shown:?}");
+    assert!(
+        shown.stdout.contains(&format!("{id}  own   subject_revoked  issuer main, sub u1, note left")),
+        "{shown:?}"
+    );
     assert!(shown.stdout.contains("own.json: 1 entry\n") && !shown.stdout.contains('\u{1b}'), "{shown:?}");
     let json: Value = serde_json::from_str(&run(&["revocations", "--format", "json"]).stdout).unwrap();
     assert_eq!(json["entries"][0]["id"], id.as_str());

@@ -150,7 +150,8 @@ fn a_list_on_a_server_is_asked_for_again_and_again_and_fetched_when_it_changed()
     assert_eq!(heads[0].value("If-None-Match"), None);
     assert!(heads[0].value("Accept").unwrap().contains("json"));
     assert!(heads[1..].iter().all(|head| head.value("If-None-Match") == Some("\"1\"")), "{heads:?}");
-    let yaml = KeySetAnswer::status(200).header("Content-Type", "text/yaml").body("- sub: u2 # by hand\n").etag("\"2\"");
+    let yaml =
+        KeySetAnswer::status(200).header("Content-Type", "text/yaml").body("- sub: u2 # by hand\n").etag("\"2\"");
     server.set(yaml);
     becomes(gateway, &two, Some("subject_revoked"));
     assert_eq!(reason(gateway, &one), None);
@@ -225,7 +226,8 @@ fn the_last_good_list_of_a_server_serves_at_a_start_without_it_and_for_its_url_a
     let state = Folder::new();
     let server = JwksServer::start(&[]);
     server.set(listed(&json!([{"sub": "u1"}])));
-    let with_state = |more: &str| start_with(more, |builder| builder.env("STATE_DIRECTORY", &state.path().display().to_string()));
+    let with_state =
+        |more: &str| start_with(more, |builder| builder.env("STATE_DIRECTORY", &state.path().display().to_string()));
     let mut house = with_state(&by_url(&server));
     let token = signed(Token::good());
     assert_eq!(reason(&house.gateway, &token).as_deref(), Some("subject_revoked"));

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response, header};
 use pingora_core::protocols::http::ServerSession;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     config::revocation_entry::RevocationEntry,
     edge::{
         admin::{AdminApp, json as answer, text},
-        revocations::ChangeError,
+        revocations::{ChangeError, OWN, view_of},
     },
     gate::rejection::{Rejection, quoted},
 };
@@ -46,13 +46,7 @@ impl AdminApp {
             Ok((id, is_new)) => {
                 let news = if is_new { "" } else { ", which was in force already" };
                 log::info!("admin: {who} made the revocation {shown}{news}");
-                let mut view = json!({ "id": id, "source": "own", "reason": entry.rejection().label() });
-                if let (Value::Object(view), Ok(Value::Object(said))) =
-                    (&mut view, serde_json::to_value(RevocationEntry::from(&entry)))
-                {
-                    view.extend(said);
-                }
-                let mut made = answer(if is_new { 201 } else { 200 }, &view);
+                let mut made = answer(if is_new { 201 } else { 200 }, &view_of(&entry, OWN));
                 if let Ok(location) = HeaderValue::from_str(&format!("/revocations/{id}")) {
                     made.headers_mut().insert(header::LOCATION, location);
                 }

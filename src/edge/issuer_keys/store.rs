@@ -132,7 +132,8 @@ impl KeyStore {
     /// A `StoredKeysFault` when there is a file that cannot be used.
     pub fn load(&self, binding: &Binding) -> Result<Option<StoredKeys>, StoredKeysFault> {
         let path = self.path(binding);
-        let Some(content) = state_directory::read_kept(&path, FILE_BYTES_MAX).map_err(StoredKeysFault::Unusable)? else {
+        let Some(content) = state_directory::read_kept(&path, FILE_BYTES_MAX).map_err(StoredKeysFault::Unusable)?
+        else {
             return Ok(None);
         };
         let written: Written = serde_json::from_slice(&content).map_err(|_| StoredKeysFault::NotUnderstood)?;

@@ -132,7 +132,9 @@ pub(super) fn fetch_until(request: &FetchRequest<'_>, deadline: Deadline) -> Res
         let mut response = ask(&uri, request, &tls, deadline)?;
         let status = response.status();
         if status == StatusCode::OK {
-            return read(&mut response, request.wanted).map(Answer::Fetched).map_err(|error| in_words_of(error, &uri, deadline));
+            return read(&mut response, request.wanted)
+                .map(Answer::Fetched)
+                .map_err(|error| in_words_of(error, &uri, deadline));
         }
         if status == StatusCode::NOT_MODIFIED && request.if_none_match.is_some() {
             let headers = response.headers();

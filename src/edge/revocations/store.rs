@@ -18,9 +18,9 @@ const FOLDER: &str = "revocations";
 /// The form of the files; another is not read.
 const FORM: u32 = 1;
 /// Entries of its own that an instance takes at most: each change writes all of them.
-pub const OWN_ENTRIES_MAX: usize = 10_000;
+pub(super) const OWN_ENTRIES_MAX: usize = 10_000;
 /// The most that the file of own entries may hold.
-pub const OWN_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub(super) const OWN_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A list of the largest size whose every byte is escaped, and what is said about it.
 const FETCHED_BYTES_MAX: u64 = LIST_BYTES_MAX as u64 * 6 + 16 * 1024;
 

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::revocation_entry::RevocationEntry;
-use crate::config::settings::{RevocationSource, 
-    AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, StateDirectory, UpstreamAddress,
+use crate::config::settings::{
+    AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, RevocationSource, StateDirectory,
+    UpstreamAddress,
 };
 use crate::gate::algorithm::{Algorithm, Algorithms};
 use crate::gate::extraction::HeaderValueSource;
