@@ -72,7 +72,8 @@ impl InstanceArguments {
         if let Some(address) = &self.admin {
             return Ok(Instance { address: address.clone(), token: own_token, timeout: self.timeout });
         }
-        let admin = configured_admin(&self.config, Secrets::Read)?;
+        let secrets = if own_token.is_some() { Secrets::Skip } else { Secrets::Read };
+        let admin = configured_admin(&self.config, secrets)?;
         let private = preconditions::private_admin_socket().map(|address| AdminAddress::from(&address));
         let there = |address: &AdminAddress| matches!(address, AdminAddress::Unix(path) if path.exists());
         let usual = AdminAddress::Unix(USUAL_SOCKET.into());
@@ -215,9 +216,11 @@ pub fn configured_address(config: &ConfigFile) -> Result<AdminAddress, CommandEr
 fn configured_admin(config: &ConfigFile, secrets: Secrets) -> Result<Admin, CommandError> {
     let (path, text) = match config.source() {
         ConfigSource::StandardInput => (Path::new("./<stdin>"), input::read(&config.path)?.to_vec()),
-        ConfigSource::File(path) => {
-            (path, files::read_file(path, DOCUMENT_BYTES_MAX as u64).map_err(CommandError::failed)?)
-        }
+        ConfigSource::File(path) => (
+            path,
+            files::read_file(path, DOCUMENT_BYTES_MAX as u64)
+                .map_err(|error| CommandError::BadConfiguration(error.to_string()))?,
+        ),
     };
     let (admin, problems) = load::load_admin(path, &text, &World, secrets);
     admin.ok_or_else(|| CommandError::BadConfiguration(problems.render()))

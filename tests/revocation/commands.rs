@@ -76,7 +76,7 @@ fn an_instance_is_found_by_its_address_and_over_tcp_a_token_is_needed() {
         (&["--admin", &admin, "--token-file", &in_folder("write.token")], Some(0), "revoked: "),
         (&["--admin", &socket], Some(0), "was revoked already: "),
         (&["-c", &config], Some(0), "was revoked already: "),
-        (&["-c", &in_folder("absent.yaml")], Some(1), "no such file"),
+        (&["-c", &in_folder("absent.yaml")], Some(78), "no such file"),
         (&["--admin", "unix:/no/such.sock"], Some(1), "gives no answer"),
     ];
     for (instance, code, part) in rows {

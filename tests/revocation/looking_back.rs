@@ -21,7 +21,12 @@ fn the_last_refusals_are_told_the_newest_first_with_their_reason_and_without_a_t
     assert!(one["time"].as_str().unwrap().ends_with('Z'), "{one}");
     assert_eq!(one["client_ip"], "127.0.0.0", "as the log shows addresses");
     assert!(!told.text().contains("secret-in-the-query"));
+}
 
+#[test]
+fn two_hundred_refusals_are_kept_and_the_oldest_is_forgotten() {
+    let house = start("");
+    let gateway = &house.gateway;
     let mut client = gateway.connect();
     for _ in 0..204 {
         assert_eq!(client.get("/b", &[]).status, 401);

@@ -150,10 +150,12 @@ impl RevocationKeeper {
     /// The operators' list as it was read now, or why it could not be; nothing when it is what it was.
     fn settle(&self, outcome: Result<Option<Vec<Revocation>>, String>) {
         let now = clock::unix_time();
+        // Indexed before anybody has to wait for it.
+        let outcome = outcome.map(|entries| entries.map(|entries| in_force(entries, now)));
         let mut sources = self.sources();
         let Some(operators) = &mut sources.operators else { return };
-        let entries = match outcome {
-            Ok(entries) => entries,
+        let list = match outcome {
+            Ok(list) => list,
             Err(error) => {
                 if operators.last_error.as_ref() != Some(&error) {
                     let consequence = match &operators.list {
@@ -170,12 +172,11 @@ impl RevocationKeeper {
             log::info!("revocations: {} can be read again", operators.name);
         }
         operators.last_success = Some(now);
-        if let Some(entries) = entries {
-            let list = in_force(entries, now);
-            if operators.list.as_ref().is_none_or(|before| before.entries() != list.entries()) {
-                self.tell_change(&operators.name, operators.list.as_deref(), &list, now);
-                operators.list = Some(list);
-            }
+        if let Some(list) = list
+            && operators.list.as_ref().is_none_or(|before| before.entries() != list.entries())
+        {
+            self.tell_change(&operators.name, operators.list.as_deref(), &list, now);
+            operators.list = Some(list);
         }
         self.install(&sources);
     }
