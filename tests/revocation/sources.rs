@@ -103,19 +103,19 @@ fn a_file_that_is_missing_or_broken_keeps_the_gateway_from_starting() {
 }
 
 #[test]
-fn a_list_of_a_hundred_thousand_is_in_force_whole() {
+fn a_long_list_is_in_force_whole() {
     let lines = |number: usize| match number % 3 {
         0 => format!("- {{sub: user-{number}}}\n"),
         1 => format!("- {{issuer: main, jti: \"{number:016x}\"}}\n"),
         _ => format!("- {{sid: session-{number}, until: 2100-01-01T00:00:00Z, note: logged out}}\n"),
     };
-    let house = filed(&(0..100_000).map(lines).collect::<String>());
+    let house = filed(&(0..20_000).map(lines).collect::<String>());
     let gateway = &house.gateway;
-    assert_eq!(gateway.metric(|line| line.starts_with("portcullis_revocations ")), 100_000.0);
+    assert_eq!(gateway.metric(|line| line.starts_with("portcullis_revocations ")), 20_000.0);
     let rows = [
-        (Token::good().claim("sub", "user-99999"), Some("subject_revoked")),
-        (Token::good().claim("sub", "user-99998"), None),
-        (Token::good().claim("jti", format!("{:016x}", 99_997)), Some("token_revoked")),
+        (Token::good().claim("sub", "user-19998"), Some("subject_revoked")),
+        (Token::good().claim("sub", "user-19999"), None),
+        (Token::good().claim("jti", format!("{:016x}", 19_999)), Some("token_revoked")),
         (Token::good().claim("sid", "session-2"), Some("token_revoked")),
         (Token::good().claim("sid", "session-3"), None),
     ];
