@@ -5,12 +5,17 @@
 
 mod support;
 
-use std::alloc::System;
+use std::{alloc::System, sync::Arc};
 
 use http::HeaderMap;
 use portcullis::{
-    gate::{algorithm::Algorithm, decide::Decision, time::UnixTime},
-    state::gatekeeper::Gatekeeper,
+    gate::{
+        algorithm::Algorithm,
+        decide::Decision,
+        revocation::{Revocation, RevocationDraft, RevocationList, Revocations},
+        time::UnixTime,
+    },
+    state::{gatekeeper::Gatekeeper, revocation_slot::RevocationSlot},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -29,6 +34,8 @@ fn main() {
     let token = keys.token(Algorithm::RS256, 0).compact;
     let remembering = keys.gatekeeper(ROOMY);
     row("hit, identity headers written", &remembering, &Head::new(PRIVATE_PATH, Some(&token)), NOW);
+    let revoking = keys.gatekeeper(ROOMY).with_revocations(revocations());
+    row("hit, beside 20,000 revocations of five kinds", &revoking, &Head::new(PRIVATE_PATH, Some(&token)), NOW);
     row("no token, public route", &remembering, &Head::new(PUBLIC_PATH, None), NOW);
     row("remembered token that expired", &remembering, &Head::new(PRIVATE_PATH, Some(&token)), LATER);
     let forgetful = keys.gatekeeper(OFF);
@@ -42,6 +49,20 @@ fn main() {
     let forged = keys.token(Algorithm::RS256, 0).forged();
     row("forged signature, RS256", &remembering, &Head::new(PRIVATE_PATH, Some(&forged.compact)), NOW);
     remembered(&keys);
+}
+
+/// Entries that end other tokens than those of this benchmark.
+fn revocations() -> Arc<RevocationSlot> {
+    let entry = |number: usize| {
+        let text = |wanted: bool| wanted.then(|| Box::from(format!("other-{number}")));
+        let kind = number % 5;
+        let texts = [None, text(kind == 0), text(kind == 1 || kind == 4), text(kind == 2), None, text(kind >= 3)];
+        Revocation::new(RevocationDraft { texts, ..RevocationDraft::default() }).unwrap()
+    };
+    let list = RevocationList::new((0..20_000).map(entry).collect());
+    let slot = RevocationSlot::default();
+    slot.install(Revocations::new(vec![("list".into(), Arc::new(list))], None));
+    Arc::new(slot)
 }
 
 fn row(name: &str, gatekeeper: &Gatekeeper, head: &Head, now: UnixTime) {

@@ -33,6 +33,7 @@ mod policy;
 mod providers;
 mod refusals;
 mod remote_keys;
+mod revocation;
 mod security_identity_headers;
 mod slow_clients;
 mod support;

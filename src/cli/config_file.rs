@@ -9,6 +9,9 @@ use crate::{
     edge::world::World,
 };
 
+/// Where the configuration is when nobody says.
+const USUAL: &str = "/etc/portcullis/portcullis.yaml";
+
 /// The argument by which commands name the configuration.
 #[derive(Args, Clone, Debug)]
 pub struct ConfigFile {
@@ -18,7 +21,7 @@ pub struct ConfigFile {
         long = "config",
         value_name = "FILE",
         env = "PORTCULLIS_CONFIG",
-        default_value = "/etc/portcullis/portcullis.yaml",
+        default_value = USUAL,
         value_hint = ValueHint::FilePath
     )]
     pub path: PathBuf,
@@ -37,6 +40,11 @@ impl ConfigFile {
     /// What the argument means.
     pub fn source(&self) -> ConfigSource<'_> {
         if self.path.as_os_str() == "-" { ConfigSource::StandardInput } else { ConfigSource::File(&self.path) }
+    }
+
+    /// Whether it is the usual file.
+    pub fn is_usual(&self) -> bool {
+        self.path.as_os_str() == USUAL
     }
 
     /// Reads and understands it.

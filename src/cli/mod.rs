@@ -9,6 +9,7 @@
     reason = "a command reads the clock, the environment and files and hands them down as values, as the edge does"
 )]
 
+pub mod admin_client;
 pub mod config_file;
 pub mod demo;
 pub mod generate;
@@ -18,6 +19,7 @@ pub mod input;
 pub mod logging;
 pub mod moment;
 pub mod new_file;
+pub mod revoke;
 pub mod run;
 pub mod schema;
 pub mod token;
@@ -156,6 +158,9 @@ enum Verb {
     Demo(demo::DemoArguments),
     Token(token::TokenArguments),
     Healthcheck(healthcheck::HealthcheckArguments),
+    Revoke(Box<revoke::RevokeArguments>),
+    Unrevoke(revoke::UnrevokeArguments),
+    Revocations(revoke::RevocationsArguments),
     Schema(schema::SchemaArguments),
     Completions(generate::CompletionsArguments),
     Man(generate::ManArguments),
@@ -170,6 +175,9 @@ impl Verb {
             Self::Demo(arguments) => demo::run(arguments, output),
             Self::Token(arguments) => token::run(arguments, output),
             Self::Healthcheck(arguments) => healthcheck::run(arguments, output),
+            Self::Revoke(arguments) => revoke::revoke(arguments, output),
+            Self::Unrevoke(arguments) => revoke::unrevoke(arguments, output),
+            Self::Revocations(arguments) => revoke::revocations(arguments, output),
             Self::Schema(arguments) => schema::run(arguments, output),
             Self::Completions(arguments) => generate::completions(arguments, output),
             Self::Man(arguments) => generate::man(arguments, output),
@@ -252,6 +260,10 @@ mod tests {
             "portcullis token inspect -",
             "portcullis token keygen --private key.pem",
             "portcullis healthcheck --admin unix:/run/portcullis/admin.sock",
+            "portcullis revoke --issuer main --sub u1 --note left",
+            "portcullis revoke --sid s1 --for 24h --admin 127.0.0.1:9400 --token-file write.token",
+            "portcullis unrevoke 0123456789abcdef",
+            "portcullis revocations --format json",
             "portcullis schema",
             "portcullis completions bash",
             "portcullis man --directory man",

@@ -3,12 +3,32 @@ use crate::config::tree::{Node, Value};
 
 /// The longest document that is read, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// The longest list that is read, in bytes: a quarter of a million entries of the usual length.
+pub const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The most keys and values a document may have, with what its aliases stand for.
 pub const NODES_MAX: usize = 100_000;
 /// The most text all keys and values may have together, with what aliases stand for, in bytes.
 pub const TEXT_BYTES_MAX: usize = 4 * DOCUMENT_BYTES_MAX;
 /// How deep lists and mappings may be nested, with what aliases stand for.
 pub const DEPTH_MAX: usize = 64;
+
+/// How much a text may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Its own bytes.
+    pub bytes: usize,
+    /// Keys and values, with what aliases stand for.
+    pub nodes: usize,
+    /// The text of all keys and values, with what aliases stand for, in bytes.
+    pub text_bytes: usize,
+}
+
+impl Bounds {
+    /// Of a configuration.
+    pub const DOCUMENT: Self = Self { bytes: DOCUMENT_BYTES_MAX, nodes: NODES_MAX, text_bytes: TEXT_BYTES_MAX };
+    /// Of a long list that a configuration names.
+    pub const LIST: Self = Self { bytes: LIST_BYTES_MAX, nodes: 5_000_000, text_bytes: LIST_BYTES_MAX };
+}
 
 /// How much a tree holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,12 +79,18 @@ impl Extent {
 }
 
 /// What one document has used up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::config) struct Budget {
     used: Extent,
+    bounds: Bounds,
 }
 
 impl Budget {
+    /// Nothing of what is allowed.
+    pub(in crate::config) fn within(bounds: Bounds) -> Self {
+        Self { used: Extent::default(), bounds }
+    }
+
     /// Counts what is about to be added below `depth` levels.
     ///
     /// # Errors
@@ -73,10 +99,12 @@ impl Budget {
         self.used = self.used.plus(Extent { depth: depth.saturating_add(more.depth), ..more });
         if self.used.depth > DEPTH_MAX {
             Err(too_deep())
-        } else if self.used.nodes > NODES_MAX {
-            Err(format!("too much: at most {NODES_MAX} keys and values, aliases included"))
-        } else if self.used.bytes > TEXT_BYTES_MAX {
-            Err(format!("too much text: at most {TEXT_BYTES_MAX} bytes, aliases included"))
+        } else if self.used.nodes > self.bounds.nodes {
+            let nodes_max = self.bounds.nodes;
+            Err(format!("too much: at most {nodes_max} keys and values, aliases included"))
+        } else if self.used.bytes > self.bounds.text_bytes {
+            let bytes_max = self.bounds.text_bytes;
+            Err(format!("too much text: at most {bytes_max} bytes, aliases included"))
         } else {
             Ok(())
         }

@@ -7,7 +7,7 @@ use crate::config::expand::expand;
 use crate::config::field::Field;
 use crate::config::key_path::KeyPath;
 use crate::config::parse::{self, context::Context};
-use crate::config::settings::Config;
+use crate::config::settings::{Admin, Config};
 use crate::config::source::Position;
 use crate::config::surroundings::{Surroundings, directory_of};
 use crate::config::yaml;
@@ -57,6 +57,26 @@ pub fn load(path: &Path, surroundings: &dyn Surroundings, secrets: Secrets) -> L
             Loaded { config: None, problems, skipped: Vec::new() }
         }
     }
+}
+
+/// The operators' interface of a configuration, and nothing else of it: enough to find a running instance, also while
+/// another part is wrong or cannot be read. Without an interface the problems say why.
+pub fn load_admin(
+    path: &Path,
+    text: &[u8],
+    surroundings: &dyn Surroundings,
+    secrets: Secrets,
+) -> (Option<Admin>, Problems) {
+    let directory = directory_of(path);
+    let mut context = Context::new(&directory, surroundings, secrets);
+    let node = yaml::parse(&path.display().to_string(), text, &mut context.problems);
+    let admin = node.and_then(|mut node| {
+        // A variable that is missing elsewhere is of no concern here.
+        expand(&mut node, context.surroundings(), &mut Problems::new());
+        parse::admin(&Field::root(&node), &mut context)
+    });
+    let Context { problems, .. } = context;
+    (admin.filter(|_| !problems.has_errors()), problems)
 }
 
 /// Reads a configuration that is at hand, such as that of standard input; messages call it `name`, and relative paths

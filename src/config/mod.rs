@@ -14,6 +14,8 @@ pub mod mapping;
 mod parse;
 pub mod quantity;
 pub mod render;
+pub mod revocation_entry;
+pub mod revocation_list;
 pub mod scalar;
 pub mod schema;
 pub mod secret;

@@ -44,6 +44,15 @@ impl Problems {
         serde_json::Value::Array(self.sorted().into_iter().map(object).collect())
     }
 
+    /// The first error as one line, and how many more there are: for logs of what is read again and again. Empty without
+    /// an error.
+    pub fn first_error(&self) -> String {
+        let errors = self.error_count();
+        let first = self.sorted().into_iter().next().filter(|_| errors > 0);
+        let line = first.map(|problem| self.headline(problem)).unwrap_or_default();
+        if errors > 1 { format!("{line} (and {} more)", errors - 1) } else { line }
+    }
+
     /// One problem for people, ending in a line break.
     pub fn render_one(&self, problem: &ConfigError) -> String {
         let position = problem.position;

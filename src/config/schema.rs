@@ -207,7 +207,8 @@ mod tests {
             "upstreams: {a: {}}",
             "upstreams: {a: {servers: []}}",
             "issuers: {a: {issuer: b}}",
-            "revocation: {file: a}",
+            "revocation: {file: 5}",
+            "revocation: {files: a}",
         ] {
             assert!(!accepts(&format!("{base}{more}\n")), "{more}");
         }

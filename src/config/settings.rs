@@ -4,7 +4,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::secret::Secret;
-use crate::gate::{decide::Ruleset, keys::KeySet};
+use crate::gate::{decide::Ruleset, keys::KeySet, revocation::Revocation};
 
 /// A whole configuration.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct Live {
     pub keys: Vec<IssuerKeys>,
     /// Where requests go; an `UpstreamId` is a position here.
     pub upstreams: Vec<Upstream>,
+    /// Where the operators' revocations come from.
+    pub revocation: Option<RevocationSource>,
     /// Whether header names with an underscore are removed.
     pub drop_underscore_headers: bool,
     /// The configuration as written, variables unexpanded and secrets left out, for `GET /config`.
@@ -271,6 +273,39 @@ pub struct RemoteKeys {
     /// Longest time that one fetch may take.
     pub timeout: Duration,
     /// PEM certificates to trust instead of the system's, for metadata and keys.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Whether plain HTTP is allowed.
+    pub insecure_http: bool,
+}
+
+/// Where the operators' revocations come from.
+#[derive(Clone, Debug)]
+pub enum RevocationSource {
+    /// A file.
+    File(RevocationFile),
+    /// A list on a server.
+    Remote(RemoteRevocations),
+}
+
+/// A list of revocations in a file.
+#[derive(Clone, Debug)]
+pub struct RevocationFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it held when the configuration was read.
+    pub entries: Vec<Revocation>,
+}
+
+/// A list of revocations on a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteRevocations {
+    /// Where it is.
+    pub url: String,
+    /// Time between two fetches.
+    pub refresh: Duration,
+    /// Longest time that one fetch may take.
+    pub timeout: Duration,
+    /// PEM certificates to trust instead of the system's.
     pub ca_pem: Option<Vec<u8>>,
     /// Whether plain HTTP is allowed.
     pub insecure_http: bool,

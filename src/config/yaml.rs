@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
-use crate::config::bounds::{Budget, DOCUMENT_BYTES_MAX, Extent, too_deep};
+use crate::config::bounds::{Bounds, Budget, Extent, too_deep};
 use crate::config::error::{ConfigError, Problems};
 use crate::config::key_path::KeyPath;
 use crate::config::scalar::{Scalar, ScalarKind, Style};
@@ -17,9 +17,14 @@ use crate::config::tree::{Entry, Key, Node, Value};
 /// Everything that is wrong goes to `problems`. `None` means that there is no tree at all (no text, invalid YAML,
 /// several documents, over a bound); a tree can come with errors too (duplicate keys, tags, keys that are no strings).
 pub fn parse(name: &str, bytes: &[u8], problems: &mut Problems) -> Option<Node> {
-    if bytes.len() > DOCUMENT_BYTES_MAX {
+    parse_within(Bounds::DOCUMENT, name, bytes, problems)
+}
+
+/// The same as [`parse`], for what may hold more or must hold less.
+pub fn parse_within(bounds: Bounds, name: &str, bytes: &[u8], problems: &mut Problems) -> Option<Node> {
+    if bytes.len() > bounds.bytes {
         let source = problems.add_source(name, "");
-        let message = format!("the file is too large: at most {DOCUMENT_BYTES_MAX} bytes are read");
+        let message = format!("the file is too large: at most {} bytes are read", bounds.bytes);
         problems.add(ConfigError::error(Position::whole(source), &KeyPath::root(), message));
         return None;
     }
@@ -34,7 +39,7 @@ pub fn parse(name: &str, bytes: &[u8], problems: &mut Problems) -> Option<Node> 
         }
     };
     let text = problems.sources().source(source)?.text().clone();
-    match Builder::new(source, problems).build(&text) {
+    match Builder::new(source, bounds, problems).build(&text) {
         Ok(node) => Some(node),
         Err(fatal) => {
             problems.add(fatal);
@@ -98,13 +103,13 @@ struct Builder<'p> {
 }
 
 impl<'p> Builder<'p> {
-    fn new(source: SourceId, problems: &'p mut Problems) -> Self {
+    fn new(source: SourceId, bounds: Bounds, problems: &'p mut Problems) -> Self {
         Self {
             source,
             problems,
             frames: Vec::new(),
             anchors: HashMap::new(),
-            budget: Budget::default(),
+            budget: Budget::within(bounds),
             documents: 0,
             root: None,
         }
@@ -389,6 +394,7 @@ fn stand_in(position: Position) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::bounds::DOCUMENT_BYTES_MAX;
     use crate::config::expand::expand;
     use crate::config::field::Field;
     use crate::config::surroundings::given::Given;

@@ -21,6 +21,8 @@ pub enum StartError {
     Bind(String, io::Error),
     /// The state directory cannot be made or written.
     StateDirectory(PathBuf, io::Error),
+    /// The entries that this instance made itself cannot be read: this file, for this reason.
+    Revocations(PathBuf, String),
     /// The folder of the access log is not there.
     LogFolder(PathBuf, io::Error),
     /// The access log cannot be opened.
@@ -40,6 +42,11 @@ impl fmt::Display for StartError {
             Self::StateDirectory(path, error) => {
                 write!(formatter, "the state directory {} cannot be used: {error}", path.display())
             }
+            Self::Revocations(path, fault) => write!(
+                formatter,
+                "the revocations of this instance, {}, cannot be used: {fault}; without them, tokens would come back to life",
+                path.display()
+            ),
             Self::LogFolder(path, error) => {
                 write!(formatter, "the folder of the access log, {}, cannot be used: {error}", path.display())
             }

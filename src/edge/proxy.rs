@@ -25,7 +25,9 @@ use crate::{
         issuer_keys::KeyWaiters,
         metrics::Metrics,
         report::Reporter,
-        respond, target,
+        respond,
+        revocations::RevocationKeeper,
+        target,
     },
     gate::{
         decide::Decision,
@@ -65,6 +67,8 @@ pub struct Shared {
     pub failed_authentications: Option<FailedAuthentications>,
     /// Requests that wait for keys.
     pub waiters: Arc<KeyWaiters>,
+    /// The revocations in force.
+    pub revocations: Arc<RevocationKeeper>,
 }
 
 impl Gateway {

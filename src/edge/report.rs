@@ -14,6 +14,7 @@ use crate::{
         guard::Incident,
         installed::Installed,
         metrics::UNMATCHED,
+        rejections::{RecentRejection, RecentRejections},
         respond,
     },
     gate::{
@@ -34,6 +35,8 @@ pub struct Reporter {
     pub subject: SubjectForm,
     /// How client addresses are shown.
     pub client_ip: ClientAddressForm,
+    /// The last refusals.
+    pub rejections: RecentRejections,
 }
 
 impl fmt::Debug for Reporter {
@@ -65,9 +68,22 @@ impl Reporter {
                 metrics.observed(issuer, observed.rejection().index());
             }
         }
+        self.note(exchange, client);
         if let Some(log) = &self.access_log {
             self.tell(log, session, error, exchange, (verdict, status, duration, client));
         }
+    }
+
+    fn note(&self, exchange: &Exchange, client: Option<IpAddr>) {
+        let Some(refusal) = &exchange.refusal else { return };
+        self.rejections.note(RecentRejection {
+            time: exchange.started_at,
+            request_id: exchange.identifiers.request().into(),
+            route: route_name(exchange).into(),
+            rejection: refusal.rejection(),
+            detail: refusal.detail().map(Box::from),
+            client_ip: client.and_then(|client| self.shown_address(client)),
+        });
     }
 
     /// Counts a request that no filter saw the end of, and writes its line; for a connection without request the line
@@ -76,12 +92,21 @@ impl Reporter {
         const UNKNOWN: &str = "-";
         let (rejection, identifiers, client) = (incident.rejection, &incident.identifiers, incident.client);
         let status = rejection.row().status;
+        let time = clock::now();
         if incident.is_request {
             installed.route_metrics(None).answered(UNKNOWN, status, Duration::ZERO);
+            self.rejections.note(RecentRejection {
+                time,
+                request_id: identifiers.request().into(),
+                route: UNMATCHED.into(),
+                rejection,
+                detail: Some(incident.detail.into()),
+                client_ip: client.and_then(|client| self.shown_address(client)),
+            });
         }
         let Some(log) = &self.access_log else { return };
         log.tell(&Record {
-            time: clock::now(),
+            time,
             request_id: identifiers.request(),
             trace_id: Some(identifiers.trace()),
             client_ip: client.and_then(|client| self.shown_address(client)),
@@ -121,18 +146,12 @@ impl Reporter {
         (verdict, status, duration, client): (Option<Verdict>, u16, Duration, Option<IpAddr>),
     ) {
         let header = session.req_header();
-        let ruleset = exchange.installed.gatekeeper.ruleset();
-        let route = exchange
-            .judgement
-            .as_ref()
-            .and_then(|judgement| ruleset.routes.route(judgement.route?))
-            .map_or("-", |route| &route.name);
         let attempt = exchange.attempt.as_ref();
         let subject = exchange
             .judgement
             .as_ref()
             .and_then(|judgement| judgement.known.as_ref()?.subject())
-            .and_then(|subject| self.shown_subject(subject));
+            .and_then(|subject| shown_subject(self.subject, subject));
         let field = |name: http::HeaderName| header.headers.get(name).map(http::HeaderValue::as_bytes);
         log.tell(&Record {
             time: exchange.started_at,
@@ -148,23 +167,12 @@ impl Reporter {
             duration,
             bytes_in: exchange.body_bytes,
             bytes_out: session.body_bytes_sent() as u64,
-            route,
+            route: route_name(exchange),
             upstream: attempt.and_then(|attempt| exchange.installed.upstream_name(attempt.upstream)),
             server: attempt.map(|attempt| attempt.server.as_ref()),
             upstream_duration: exchange.upstream_duration,
             auth: Some(auth_record(exchange, verdict, subject.as_deref(), error)),
         });
-    }
-
-    fn shown_subject<'s>(&self, subject: &'s str) -> Option<Cow<'s, str>> {
-        match self.subject {
-            SubjectForm::Plain => Some(Cow::Borrowed(subject)),
-            SubjectForm::Off => None,
-            SubjectForm::Hash => {
-                let digest = digest::digest(&digest::SHA256, subject.as_bytes());
-                Some(Cow::Owned(digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()))
-            }
-        }
     }
 
     fn shown_address(&self, client: IpAddr) -> Option<IpAddr> {
@@ -179,6 +187,25 @@ impl Reporter {
                 let [first, second, third, ..] = address.segments();
                 Some(IpAddr::from([first, second, third, 0, 0, 0, 0, 0]))
             }
+        }
+    }
+}
+
+/// The route that a request found.
+fn route_name(exchange: &Exchange) -> &str {
+    let route = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
+    let found = route.and_then(|id| exchange.installed.gatekeeper.ruleset().routes.route(id));
+    found.map_or(UNMATCHED, |route| &route.name)
+}
+
+/// A subject as the configuration wants it shown; nothing when not at all.
+pub fn shown_subject(form: SubjectForm, subject: &str) -> Option<Cow<'_, str>> {
+    match form {
+        SubjectForm::Plain => Some(Cow::Borrowed(subject)),
+        SubjectForm::Off => None,
+        SubjectForm::Hash => {
+            let digest = digest::digest(&digest::SHA256, subject.as_bytes());
+            Some(Cow::Owned(digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()))
         }
     }
 }
@@ -232,7 +259,7 @@ fn auth_record<'e>(
         reason: exchange.refusal.as_ref().map(|refusal| refusal.rejection().label()),
         issuer: issuer.map(|issuer| issuer.name.as_ref()),
         subject,
-        kid: token.and_then(|token| token.key().kid()),
+        kid: token.and_then(|token| token.kid()),
         algorithm: token.map(|token| token.algorithm().name()),
         cache: judgement.and_then(|judgement| cache_name(judgement.cache)),
         detail: exchange.refusal.as_ref().and_then(Refusal::detail).or(cut_short.map(|error| error.etype().as_str())),

@@ -19,7 +19,7 @@ use pingora_core::{
 use pingora_proxy::http_proxy;
 
 use crate::{
-    config::settings::{AccessFormat, Address, Config, LogOutput, Startup, StateDirectory},
+    config::settings::{AccessFormat, Address, Config, LogOutput, RevocationSource, Startup, StateDirectory},
     edge::{
         access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health},
@@ -32,7 +32,9 @@ use crate::{
         preconditions::{StartError, check_addresses, private_admin_socket},
         proxy::{Gateway, Shared},
         readiness::Readiness,
+        rejections::RecentRejections,
         report::Reporter,
+        revocations::{RevocationKeeper, RevocationWatch},
         signals::SignalWatch,
         state_directory::{self, StatePlace},
         upstream::Upstreams,
@@ -70,18 +72,24 @@ impl Assembly {
         let metrics = Arc::new(Metrics::new().map_err(StartError::Metrics)?);
         let access_log = start_access_log(&startup, &metrics)?;
         let cache = new_cache(&startup)?;
-        let proxies = Proxies::from_environment();
+        let proxies = Arc::new(Proxies::from_environment());
         let sources = KeySources::new(&live.ruleset, &live.keys, &metrics);
-        if sources.have_remote() {
+        let revocation = live.revocation.as_ref();
+        if sources.have_remote() || matches!(revocation, Some(RevocationSource::Remote(_))) {
             proxies.faults().for_each(|fault| log::error!("{fault}"));
         }
         let store = key_store(&sources, &startup, &state)?;
         let slots = sources.slots.clone();
         let waiters = Arc::new(KeyWaiters::new(&sources));
-        let refresher = KeyRefresher::new(sources, Arc::clone(&waiters), proxies, store);
+        let refresher = KeyRefresher::new(sources, Arc::clone(&waiters), Arc::clone(&proxies), store);
+        let issuers = live.ruleset.issuers.iter().map(|issuer| issuer.name.clone()).collect();
+        let revocations =
+            RevocationKeeper::new(revocation, &state, issuers, startup.log.subject, Arc::clone(&metrics))?;
+        let revocations = Arc::new(revocations);
+        let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), revocation, proxies);
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
         let parts = Parts {
-            gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0),
+            gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0).with_revocations(Arc::clone(revocations.slot())),
             upstreams: Arc::clone(&upstreams),
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             drop_underscore_headers: live.drop_underscore_headers,
@@ -95,10 +103,12 @@ impl Assembly {
                 access_log: access_log.clone(),
                 subject: startup.log.subject,
                 client_ip: startup.log.client_ip,
+                rejections: RecentRejections::default(),
             },
             body_timeout: startup.clients.timeouts.body,
             failed_authentications: startup.clients.failed_authentications.map(FailedAuthentications::new),
             waiters,
+            revocations,
         });
         let health = Arc::new(Health::starting(refresher.all_tried()));
         let mut server = new_server(&startup);
@@ -112,6 +122,7 @@ impl Assembly {
         let grace_period = startup.server.grace_period;
         add_admin(&mut server, startup, &shared, &health);
         add_background(&mut server, "keys", refresher);
+        add_background(&mut server, "revocations", revocation_watch);
         add_background(&mut server, "names", NameResolver { upstreams });
         add_background(&mut server, "readiness", readiness);
         Ok(Self { server, signals: SignalWatch { health, metrics, access_log, grace_period }, shared })

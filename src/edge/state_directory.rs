@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::settings::StateDirectory;
+use crate::{
+    config::settings::StateDirectory,
+    edge::files::{self, FileErrorCause},
+};
 
 /// Where state is kept when neither the configuration nor systemd says.
 const USUAL: &str = "/var/lib/portcullis";
@@ -112,6 +115,43 @@ fn new_file(path: &Path) -> io::Result<fs::File> {
         Ok(()) | Err(_) => {}
     }
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Why a file that this or an earlier process kept is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptFileFault {
+    /// It cannot be read.
+    Unreadable(FileErrorCause),
+    /// It belongs to another user, or others may write it.
+    NotOurs,
+}
+
+impl fmt::Display for KeptFileFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(cause) => write!(formatter, "it cannot be read: {cause:?}"),
+            Self::NotOurs => formatter.write_str("it belongs to another user, or others may write it"),
+        }
+    }
+}
+
+/// The content of a file that was written with [`replace_file`]; nothing when there is none. Whoever could have changed it
+/// could let tokens in: one that others may write is not believed.
+///
+/// # Errors
+/// A [`KeptFileFault`] when there is something that cannot be used.
+pub fn read_kept(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, KeptFileFault> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(KeptFileFault::Unreadable(FileErrorCause::Other(error.to_string()))),
+    };
+    let folder_owner = path.parent().and_then(|folder| fs::metadata(folder).ok()).map(|folder| folder.uid());
+    let is_ours = metadata.uid() == 0 || folder_owner == Some(metadata.uid());
+    if !metadata.is_file() || metadata.mode() & 0o022 != 0 || !is_ours {
+        return Err(KeptFileFault::NotOurs);
+    }
+    files::read_file(path, bytes_max).map(Some).map_err(|error| KeptFileFault::Unreadable(error.cause))
 }
 
 /// Puts `content` in place of a file, readable by this user alone. Whoever reads the file, and whoever finds it after a

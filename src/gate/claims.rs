@@ -10,6 +10,7 @@ use crate::gate::{
     condition::ConditionsMet,
     issuer::{Issuer, REMAINING_LIFETIME_MAX},
     rejection::{Refusal, Rejection},
+    revocation::{RevocationField, TokenTraits},
     signature::VerifiedToken,
     time::UnixTime,
 };
@@ -29,7 +30,13 @@ pub struct Facts {
     /// `auth_time`, when the user authenticated; nothing when it is no number.
     pub(in crate::gate) authenticated_at: Option<UnixTime>,
     pub(in crate::gate) subject: Option<Box<str>>,
+    /// The claim `sub`, where it is not the subject.
+    pub(in crate::gate) other_subject: Option<Box<str>>,
     pub(in crate::gate) client: Option<Box<str>>,
+    /// The claim `jti`.
+    pub(in crate::gate) identifier: Option<Box<str>>,
+    /// The claim `sid`.
+    pub(in crate::gate) session: Option<Box<str>>,
     /// Nothing when the claim is absent or not a list of names: no role is held then.
     pub(in crate::gate) roles: Option<Box<[Box<str>]>>,
     pub(in crate::gate) scopes: Box<[Box<str>]>,
@@ -67,6 +74,23 @@ impl KnownToken {
         self.facts.subject.as_deref()
     }
 
+    /// What revocations are compared with; `issuer` is the issuer's name.
+    pub fn traits<'t>(&'t self, issuer: &'t str) -> TokenTraits<'t> {
+        let facts = &self.facts;
+        TokenTraits {
+            texts: RevocationField::ALL.map(|field| match field {
+                RevocationField::Issuer => Some(issuer),
+                RevocationField::Jti => facts.identifier.as_deref(),
+                RevocationField::Sub => facts.subject.as_deref(),
+                RevocationField::Sid => facts.session.as_deref(),
+                RevocationField::Kid => self.token.kid(),
+                RevocationField::Client => facts.client.as_deref(),
+            }),
+            other_subject: facts.other_subject.as_deref(),
+            issued_at: facts.issued_at,
+        }
+    }
+
     /// Bytes that the token keeps in memory, allocations included, for the bound of a cache.
     pub fn bytes(&self) -> usize {
         let facts = &self.facts;
@@ -78,7 +102,11 @@ impl KnownToken {
             + text(&facts.audience_fault)
             + text(&facts.header_fault)
             + text(&facts.subject)
+            + text(&facts.other_subject)
             + text(&facts.client)
+            + text(&facts.identifier)
+            + text(&facts.session)
+            + self.token.own_kid_bytes()
             + facts.roles.as_deref().map_or(0, list)
             + list(&facts.scopes)
             + facts.conditions_met.bytes()

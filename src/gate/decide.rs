@@ -17,6 +17,7 @@ use crate::gate::{
     path::RequestPath,
     rejection::{Refusal, Rejection, quoted},
     request::{Request, RequestLimits},
+    revocation::Revocations,
     route::{Authentication, BodyLimit, Route, RouteId},
     route_table::RouteTable,
     signature,
@@ -200,11 +201,18 @@ impl Ruleset {
     /// for one route says nothing about another.
     ///
     /// # Errors
-    /// See [`claims::identify`] and [`crate::gate::policy::Requirement::check`].
-    pub fn judge(&self, known: &Arc<KnownToken>, route: &Route, now: UnixTime) -> Result<Identity, Refusal> {
+    /// See [`claims::identify`], [`Revocations::check`] and [`crate::gate::policy::Requirement::check`].
+    pub fn judge(
+        &self,
+        known: &Arc<KnownToken>,
+        route: &Route,
+        revocations: &Revocations,
+        now: UnixTime,
+    ) -> Result<Identity, Refusal> {
         let id = known.token().issuer();
         let issuer = self.issuer(id).filter(|_| route.issuers.contains(&id)).ok_or(Rejection::IssuerUnknown)?;
         let identity = claims::identify(known, issuer, now)?;
+        revocations.check(&known.traits(&issuer.name), now)?;
         route.requirement.check(&identity, issuer.leeway, now)?;
         Ok(identity)
     }

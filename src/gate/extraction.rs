@@ -70,11 +70,11 @@ fn facts(
     if issued_at.is_some_and(|time| time < UnixTime::from_seconds(0)) {
         return Err(invalid("iat is before 1970"));
     }
-    for name in ["sub", "jti"] {
-        string(present(claims, name), &name)?;
-    }
+    let claimed_subject = string(present(claims, "sub"), &"sub")?;
+    let identifier = string(present(claims, "jti"), &"jti")?.map(Box::from);
     let audience_fault = audience_fault(claims, issuer)?;
     let subject = text(claims, &issuer.subject)?;
+    let other_subject = claimed_subject.filter(|claimed| Some(*claimed) != subject.as_deref()).map(Box::from);
     let client = client(claims, &issuer.client)?;
     let scopes = scopes(claims, &issuer.scopes)?;
     let roles = issuer.roles.as_ref().and_then(|place| roles(claims.at(place.names())?));
@@ -88,7 +88,10 @@ fn facts(
         // Only rules that ask for it look at it, so that one of another type is as good as none; earlier is stricter.
         authenticated_at: time(claims, "auth_time", Rounding::Down).ok().flatten(),
         subject,
+        other_subject,
         client,
+        identifier,
+        session: session(claims),
         roles,
         scopes,
         conditions_met: conditions.met_by(claims, issuer),
@@ -109,7 +112,10 @@ fn faulty(claims: &Object<'_>, issuer: &Issuer, refusal: Refusal) -> Facts {
         issued_at: None,
         authenticated_at: None,
         subject: text(claims, &issuer.subject).ok().flatten(),
+        other_subject: None,
         client: None,
+        identifier: None,
+        session: None,
         roles: None,
         scopes: Box::default(),
         conditions_met: ConditionsMet::default(),
@@ -200,6 +206,16 @@ fn audience_fault(claims: &Object<'_>, issuer: &Issuer) -> Result<Option<Box<str
     }
     let found: Vec<String> = named.iter().take(4).map(|audience| quoted(audience)).collect();
     Ok(Some(format!("expected one of {}; {name} is [{}]", accepted.join(", "), found.join(", ")).into()))
+}
+
+/// The session, as revocations name it. Some issuers number their sessions; what is neither text nor number is named by
+/// no revocation.
+fn session(claims: &Object<'_>) -> Option<Box<str>> {
+    match claims.get("sid")? {
+        Json::String(text) => Some(Box::from(text.as_ref())),
+        Json::Integer(number) => Some(number.to_string().into()),
+        Json::Null | Json::Bool(_) | Json::Float(_) | Json::List(_) | Json::Object(_) => None,
+    }
 }
 
 fn client(claims: &Object<'_>, place: &ClientPlace) -> Result<Option<Box<str>>, Refusal> {

@@ -34,6 +34,7 @@ pub mod policy;
 pub mod readings;
 pub mod rejection;
 pub mod request;
+pub mod revocation;
 pub mod route;
 pub mod route_table;
 pub mod signature;

@@ -113,6 +113,12 @@ rejections! {
     LifetimeExceeded = 401 "lifetime_exceeded" INVALID_TOKEN, "The token's lifetime is too long", "RFC 9068 §2.2";
     /// `aud` names none of the accepted audiences.
     AudienceMismatch = 401 "audience_mismatch" INVALID_TOKEN, "The token is meant for another audience", "RFC 7519 §4.1.3, RFC 8725 §3.9";
+    /// A revocation entry ends the token.
+    TokenRevoked = 401 "token_revoked" INVALID_TOKEN, "The token was revoked", "RFC 6750 §3.1, RFC 7009";
+    /// A revocation entry bans the subject.
+    SubjectRevoked = 403 "subject_revoked" Challenge::Silent, "The identity may not be used any more", "RFC 9110 §15.5.4";
+    /// The revocations cannot be had, so that nobody knows which tokens still count: the gateway's trouble.
+    RevocationsUnavailable = 503 "revocations_unavailable" Challenge::Silent, "The revocations are not available", "RFC 9110 §15.6.4";
     /// The route is for users and the token is a client's own, or the other way round.
     PrincipalMismatch = 403 "principal_mismatch" Challenge::Silent, "The token is not of the kind of principal that this resource is for", "RFC 9110 §15.5.4, RFC 9068 §5";
     /// A scope that the route requires is not granted.
@@ -162,7 +168,8 @@ impl Rejection {
 
     /// Whether it says that nobody was recognised, which a route that only observes authentication lets pass.
     pub fn is_of_token(self) -> bool {
-        matches!(self, Self::TokenRepeated | Self::KeysUnavailable) || self.row().status == 401
+        matches!(self, Self::TokenRepeated | Self::KeysUnavailable | Self::RevocationsUnavailable)
+            || self.row().status == 401
     }
 
     /// Whether it is a verdict of authentication or authorisation, which `portcullis_auth_rejections_total` counts.

@@ -22,6 +22,8 @@ pub struct VerifiedToken {
     issuer: IssuerId,
     key: Arc<Key>,
     algorithm: Algorithm,
+    /// What the token calls its key, where the key itself has no name.
+    own_kid: Option<Box<str>>,
 }
 
 /// The claims of a token whose signature was verified.
@@ -45,6 +47,16 @@ impl VerifiedToken {
     /// The key that verified it.
     pub const fn key(&self) -> &Arc<Key> {
         &self.key
+    }
+
+    /// Name of the key that verified it: the key's own, else what the token calls it.
+    pub fn kid(&self) -> Option<&str> {
+        self.key.kid().or(self.own_kid.as_deref())
+    }
+
+    /// Bytes of the name that the token itself keeps.
+    pub(in crate::gate) fn own_kid_bytes(&self) -> usize {
+        self.own_kid.as_deref().map_or(0, str::len)
     }
 
     /// The algorithm of the signature.
@@ -106,7 +118,8 @@ pub fn verify<'s>(
         fitting.take(KEYS_TRIED_MAX).find(|key| is_signature_of(key, algorithm, message, token.signature_text()));
     match proving {
         Some(key) => {
-            let verified = VerifiedToken { issuer, key: Arc::clone(key), algorithm };
+            let own_kid = token.kid().filter(|_| key.kid().is_none()).map(Box::from);
+            let verified = VerifiedToken { issuer, key: Arc::clone(key), algorithm, own_kid };
             Ok((verified, VerifiedClaims { object: token.into_claims() }))
         }
         // No key is named for the token, and none of the nameless ones signed it: its key may not have been fetched yet.

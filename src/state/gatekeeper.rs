@@ -18,6 +18,7 @@ use crate::{
     state::{
         claims_cache::{CacheUse, ClaimsCache},
         key_slot::KeySlot,
+        revocation_slot::RevocationSlot,
     },
 };
 
@@ -28,6 +29,7 @@ pub struct Gatekeeper {
     slots: Vec<Arc<KeySlot>>,
     cache: Arc<ClaimsCache>,
     generation: u64,
+    revocations: Arc<RevocationSlot>,
 }
 
 /// What has been done about an unknown key so far.
@@ -67,8 +69,19 @@ pub struct Judgement {
 impl Gatekeeper {
     /// Joins rules and keys; `slots` are positioned as the rule set's issuers are. `generation` must differ from that of
     /// every other gatekeeper with the same cache.
-    pub const fn new(ruleset: Ruleset, slots: Vec<Arc<KeySlot>>, cache: Arc<ClaimsCache>, generation: u64) -> Self {
-        Self { ruleset, slots, cache, generation }
+    pub fn new(ruleset: Ruleset, slots: Vec<Arc<KeySlot>>, cache: Arc<ClaimsCache>, generation: u64) -> Self {
+        Self { ruleset, slots, cache, generation, revocations: Arc::default() }
+    }
+
+    /// With these revocations in force instead of none.
+    #[must_use]
+    pub fn with_revocations(self, revocations: Arc<RevocationSlot>) -> Self {
+        Self { revocations, ..self }
+    }
+
+    /// The revocations in force.
+    pub const fn revocations(&self) -> &Arc<RevocationSlot> {
+        &self.revocations
     }
 
     /// The rules.
@@ -181,7 +194,7 @@ impl Gatekeeper {
             Known::AwaitKeys(issuer) => return Ok(Identified::AwaitKeys(issuer)),
         };
         judgement.issuer = Some(known.token().issuer());
-        let identity = self.ruleset.judge(&known, route, now);
+        let identity = self.ruleset.judge(&known, route, &self.revocations.current(), now);
         judgement.known = Some(known);
         Ok(Identified::As(Some(identity?)))
     }

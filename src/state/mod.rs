@@ -9,3 +9,4 @@ pub mod failed_authentications;
 pub mod gatekeeper;
 pub mod key_slot;
 pub mod refresh;
+pub mod revocation_slot;

@@ -8,6 +8,7 @@ use crate::{
     gate::{
         keys::KeySet,
         rejection::{Refusal, Rejection},
+        revocation::Revocations,
         signature,
         time::UnixTime,
         token::{Segments, UnverifiedToken},
@@ -32,5 +33,5 @@ pub(super) fn judge(text: &str, config: &Config, keys: &KeySet, now: UnixTime) -
     let issuer = ruleset.issuer_of(&unverified, route)?;
     signature::check_header(&unverified, issuer.1)?;
     let known = Arc::new(ruleset.verify(unverified, issuer, keys)?);
-    ruleset.judge(&known, route, now).map(drop)
+    ruleset.judge(&known, route, &Revocations::default(), now).map(drop)
 }

@@ -10,6 +10,7 @@ use crate::config::yaml;
 
 pub mod issuer;
 pub mod require;
+pub mod revocation;
 pub mod route;
 pub mod top;
 pub mod upstream;

@@ -1,7 +1,7 @@
 //! The key table: the document's own keys and the sections that concern the whole process.
 use std::time::Duration;
 
-use crate::config::keys::{Key, Shape, issuer, route, upstream};
+use crate::config::keys::{Key, Shape, issuer, revocation, route, upstream};
 
 /// A header name (RFC 9110 §5.1).
 pub(super) const HEADER_NAME: Shape = Shape::Pattern("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
@@ -71,7 +71,7 @@ pub const KEYS: &[Key] = &[
         "where requests go, by a name that routes, metrics and logs use",
     ),
     Key::optional("claims_cache", Shape::Mapping(CLAIMS_CACHE), "memory for tokens whose signature was checked"),
-    Key::later("revocation"),
+    Key::optional("revocation", Shape::Mapping(revocation::KEYS), "tokens that are ended before they expire"),
     Key::optional("log", Shape::Mapping(LOG), "the access log and the diagnostic log"),
 ];
 

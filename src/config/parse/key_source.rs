@@ -16,6 +16,8 @@ use crate::gate::keys::{KEY_SET_BYTES_MAX, KeyFault, KeySet};
 const SOURCES: [&str; 5] = ["jwks_url", "discovery", "jwks_file", "public_key_file", "secret_file"];
 /// The keys that say how a key set is fetched.
 const OF_FETCHING: [&str; 6] = ["refresh", "cooldown", "max_stale", "timeout", "ca_file", "insecure_http"];
+/// What is said to whoever would fetch keys without encryption.
+const WHY_HTTPS: &str = "keys are fetched over https: whoever can change them on the way can sign tokens";
 /// A public key or certificate in PEM is far shorter.
 const PEM_BYTES_MAX: usize = 64 * 1024;
 /// So many certificates as a bundle of authorities has.
@@ -83,7 +85,7 @@ fn remote(
         discovery(issuer, source, insecure_http, context)
     } else {
         let example = "a URL such as `https://auth.example.com/.well-known/jwks.json`";
-        url(source, example, insecure_http, context).map(KeyLocation::Url)
+        url(source, example, (insecure_http, WHY_HTTPS), context).map(KeyLocation::Url)
     };
     let problems = &mut context.problems;
     let refresh = section.duration("refresh", problems);
@@ -97,13 +99,7 @@ fn remote(
         let message = format!("`max_stale` ({stale}) is shorter than `refresh` ({refresh})");
         problems.add(field.warning(message).with_hint("the keys of a healthy issuer would expire between two fetches"));
     }
-    let ca_pem = section.optional("ca_file").and_then(|field| {
-        let (_, pem) = context.public_file(&field, CERTIFICATES_BYTES_MAX)?;
-        if !pem.windows(17).any(|window| window == b"BEGIN CERTIFICATE") {
-            context.problems.add(field.error("there is no certificate in PEM (BEGIN CERTIFICATE) in the file"));
-        }
-        Some(pem)
-    });
+    let ca_pem = ca_pem(section, context);
     Some(RemoteKeys { location: location?, refresh, cooldown, max_stale, timeout, ca_pem, insecure_http })
 }
 
@@ -121,7 +117,7 @@ fn discovery(
     }
     let identifier = issuer.optional("issuer")?;
     let example = "a URL such as `https://auth.example.com/`, because its keys are to be discovered";
-    let usable = url(&identifier, example, insecure_http, context)?;
+    let usable = url(&identifier, example, (insecure_http, WHY_HTTPS), context)?;
     if usable.contains('?') {
         let problem = identifier.error("an issuer whose keys are discovered has no query (`?…`)");
         context.problems.add(problem.with_hint("name its key set with `jwks_url`"));
@@ -130,7 +126,23 @@ fn discovery(
     Some(KeyLocation::Discovery)
 }
 
-fn url(field: &Field<'_>, example: &str, insecure_http: bool, context: &mut Context<'_>) -> Option<String> {
+/// The certificates of `ca_file`.
+pub(in crate::config) fn ca_pem(section: &Section<'_>, context: &mut Context<'_>) -> Option<Vec<u8>> {
+    let field = section.optional("ca_file")?;
+    let (_, pem) = context.public_file(&field, CERTIFICATES_BYTES_MAX)?;
+    if !pem.windows(17).any(|window| window == b"BEGIN CERTIFICATE") {
+        context.problems.add(field.error("there is no certificate in PEM (BEGIN CERTIFICATE) in the file"));
+    }
+    Some(pem)
+}
+
+/// A URL that is fetched, over https unless that is lifted; `why_https` is said to whoever writes http all the same.
+pub(in crate::config) fn url(
+    field: &Field<'_>,
+    example: &str,
+    (insecure_http, why_https): (bool, &str),
+    context: &mut Context<'_>,
+) -> Option<String> {
     let text = field.string(&mut context.problems)?;
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -147,8 +159,7 @@ fn url(field: &Field<'_>, example: &str, insecure_http: bool, context: &mut Cont
     } else if text.parse::<http::Uri>().is_err() {
         field.error("this is no valid URL").with_hint("spaces and letters beyond ASCII are percent-encoded")
     } else if !is_https && !insecure_http {
-        let problem = field.error("keys are fetched over https: whoever can change them on the way can sign tokens");
-        problem.with_hint("for tests and issuers on this machine: `insecure_http: true`")
+        field.error(why_https).with_hint("for tests and issuers on this machine: `insecure_http: true`")
     } else {
         return Some(text.to_owned());
     };

@@ -1,11 +1,12 @@
 //! Tree to configuration: section by section, walking on after an error; what refers to something else comes last.
 //! It reads files through `context` only and never hands out a configuration that has an error.
+use crate::config::error::Problems;
 use crate::config::field::Field;
 use crate::config::keys::top::KEYS;
 use crate::config::parse::context::Context;
 use crate::config::parse::headers::HeaderRules;
 use crate::config::parse::section::Section;
-use crate::config::settings::{Config, Live, Startup};
+use crate::config::settings::{Admin, Config, Live, Startup};
 use crate::gate::decide::Ruleset;
 use crate::gate::firewall::{FirewallNames, HeaderFirewall};
 use crate::gate::sources::TokenSource;
@@ -25,10 +26,11 @@ mod path;
 mod process;
 mod prospects;
 mod requirement;
+mod revocation;
 mod route_match;
 mod route_policy;
 mod routes;
-mod section;
+pub(in crate::config) mod section;
 mod token;
 mod upstreams;
 
@@ -52,6 +54,7 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let upstreams = upstreams::read(&top, context);
     let underscores = [("keep", false), ("drop", true)];
     let drop_underscore_headers = top.choice("underscore_headers", &underscores, false, &mut context.problems);
+    let revocation = revocation::read(&top, &issuers.names, context);
     let claims_cache = process::claims_cache(&top, context);
     let log = process::log(&top, context);
     let known = routes::Known {
@@ -81,7 +84,14 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let startup = Startup { listeners: listeners.listeners, admin, server, log, claims_cache, clients };
     let upstreams = upstreams.upstreams.into_iter().collect::<Option<Vec<_>>>()?;
     let document = document::shown(root.node());
-    Some(Config { startup, live: Live { ruleset, keys, upstreams, drop_underscore_headers, document } })
+    Some(Config { startup, live: Live { ruleset, keys, upstreams, revocation, drop_underscore_headers, document } })
+}
+
+/// The operators' interface alone.
+pub(in crate::config) fn admin(root: &Field<'_>, context: &mut Context<'_>) -> Option<Admin> {
+    let mut elsewhere = Problems::new();
+    let top = Section::read(root, KEYS, &mut elsewhere)?;
+    Some(admin::read(&top, &[], context))
 }
 
 fn union<'s>(sources: impl Iterator<Item = &'s TokenSource>) -> Vec<TokenSource> {

@@ -22,12 +22,18 @@ use crate::{
 pub(super) enum Change {
     /// `POST /issuers/NAME/refresh`: the keys of this issuer are fetched, or read from their file, now.
     RefreshKeys(String),
+    /// `POST /revocations`: an entry of this instance's own.
+    Revoke,
+    /// `DELETE /revocations/ID`: one of them is taken back.
+    Unrevoke(String),
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RefreshKeys(name) => write!(formatter, "a refresh of the keys of issuer {}", quoted(name)),
+            Self::Revoke => formatter.write_str("a revocation"),
+            Self::Unrevoke(id) => write!(formatter, "the revocation {} to be taken back", quoted(id)),
         }
     }
 }
@@ -35,6 +41,12 @@ impl fmt::Display for Change {
 impl Change {
     /// The change that a path names.
     pub(super) fn at(path: &str) -> Option<Self> {
+        if path == "/revocations" {
+            return Some(Self::Revoke);
+        }
+        if let Some(id) = path.strip_prefix("/revocations/") {
+            return Some(Self::Unrevoke(decoded(id)));
+        }
         let name = path.strip_prefix("/issuers/")?.strip_suffix("/refresh")?;
         (!name.contains('/')).then(|| Self::RefreshKeys(decoded(name)))
     }
@@ -42,14 +54,15 @@ impl Change {
     /// The method that asks for it.
     pub(super) const fn method(&self) -> Method {
         match self {
-            Self::RefreshKeys(_) => Method::POST,
+            Self::RefreshKeys(_) | Self::Revoke => Method::POST,
+            Self::Unrevoke(_) => Method::DELETE,
         }
     }
 }
 
 impl AdminApp {
     /// Makes a change for whoever may ask for it.
-    pub(super) async fn change(&self, session: &ServerSession, change: &Change) -> Response<Vec<u8>> {
+    pub(super) async fn change(&self, session: &mut ServerSession, change: &Change) -> Response<Vec<u8>> {
         let who = asker(session);
         if let Err(denial) = self.access.may_change(session) {
             log::warn!("admin: {who} asked for {change} and was refused: {denial}");
@@ -57,6 +70,8 @@ impl AdminApp {
         }
         match change {
             Change::RefreshKeys(name) => self.refresh_keys(name, &who).await,
+            Change::Revoke => self.revoke(session, &who).await,
+            Change::Unrevoke(id) => self.unrevoke(id, &who).await,
         }
     }
 
@@ -136,6 +151,10 @@ mod tests {
             ("/issuers/a/b/refresh", None),
             ("/issuers/main/refresh/", None),
             ("/issuers/main", None),
+            ("/revocations", Some(Change::Revoke)),
+            ("/revocations/0123", Some(Change::Unrevoke("0123".to_owned()))),
+            ("/revocations/", Some(Change::Unrevoke(String::new()))),
+            ("/revocation", None),
             ("/issuers/refresh", None),
         ];
         for (path, expected) in rows {

@@ -45,7 +45,7 @@ impl Health {
     }
 
     /// Ready when listeners are bound, every issuer was tried once, one of them has keys, and so has each that is
-    /// required. One dead issuer of several does not keep a host out.
+    /// required; and when every list of revocations was had once. One dead issuer of several does not keep a host out.
     pub fn readiness(&self, installed: &Installed) -> Readiness {
         let gatekeeper = &installed.gatekeeper;
         let has_keys: Vec<bool> = gatekeeper.slots().iter().map(|slot| slot.keys().is_some()).collect();
@@ -54,6 +54,7 @@ impl Health {
             ("not draining".to_owned(), !self.is_draining()),
             ("issuers tried".to_owned(), self.all_tried.is_so()),
             ("keys of an issuer".to_owned(), has_keys.is_empty() || has_keys.contains(&true)),
+            ("revocations".to_owned(), gatekeeper.revocations().current().are_complete()),
         ];
         let required = installed.required_for_readiness.iter().zip(&has_keys).zip(&gatekeeper.ruleset().issuers);
         for ((required, has_keys), issuer) in required {

@@ -5,6 +5,7 @@
 mod access;
 mod changes;
 pub mod health;
+mod revoking;
 mod views;
 
 use std::sync::Arc;
@@ -24,7 +25,22 @@ use crate::{
 };
 
 /// What reads; every other path is none.
-const VIEWS: [&str; 5] = ["/metrics", "/routes", "/issuers", "/config", "/"];
+const VIEWS: [&str; 7] = ["/metrics", "/routes", "/issuers", "/config", "/revocations", "/rejections", "/"];
+
+/// What `GET /` says.
+const INDEX: &str = "\
+/metrics
+/livez
+/readyz
+/routes
+/issuers
+/config
+/revocations
+/rejections
+POST /issuers/NAME/refresh
+POST /revocations
+DELETE /revocations/ID
+";
 
 /// The application behind the admin address.
 #[derive(Debug)]
@@ -45,11 +61,13 @@ impl ServeHttp for AdminApp {
         let is_reading = matches!(header.method, Method::GET | Method::HEAD);
         if let Some(change) = Change::at(&path) {
             if header.method == change.method() {
-                // Whatever body comes with it is not read.
+                // Whatever of a body is not read is not to be taken for the next request.
                 session.set_keepalive(None);
                 return self.change(session, &change).await;
             }
-            return not_allowed(change.method().as_str());
+            if !VIEWS.contains(&path.as_str()) {
+                return not_allowed(change.method().as_str());
+            }
         }
         let verbose = header.uri.query().is_some_and(|query| query.split('&').any(|name| name == "verbose"));
         match path.as_str() {
@@ -65,7 +83,7 @@ impl ServeHttp for AdminApp {
             return refusal(Rejection::RouteNotFound);
         }
         if !is_reading {
-            return not_allowed("GET, HEAD");
+            return not_allowed(if path == "/revocations" { "GET, HEAD, POST" } else { "GET, HEAD" });
         }
         let installed = self.shared.installed.load();
         match path.as_str() {
@@ -73,7 +91,9 @@ impl ServeHttp for AdminApp {
             "/routes" => json(200, &views::routes(&installed)),
             "/issuers" => json(200, &views::issuers(&installed)),
             "/config" => json(200, &installed.document),
-            _ => text(200, "/metrics\n/livez\n/readyz\n/routes\n/issuers\n/config\nPOST /issuers/NAME/refresh\n"),
+            "/revocations" => json(200, &self.shared.revocations.view()),
+            "/rejections" => json(200, &self.shared.reporter.rejections.view()),
+            _ => text(200, INDEX),
         }
     }
 }

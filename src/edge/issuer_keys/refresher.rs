@@ -106,12 +106,12 @@ pub struct KeyRefresher {
 
 impl KeyRefresher {
     /// A service for these issuers, which keeps what it fetches in `store`.
-    pub fn new(sources: KeySources, waiters: Arc<KeyWaiters>, proxies: Proxies, store: Option<KeyStore>) -> Self {
+    pub fn new(sources: KeySources, waiters: Arc<KeyWaiters>, proxies: Arc<Proxies>, store: Option<KeyStore>) -> Self {
         Self {
             remotes: sources.remotes.into_iter().map(Arc::new).collect(),
             files: sources.files.into_iter().map(Arc::new).collect(),
             waiters,
-            proxies: Arc::new(proxies),
+            proxies,
             store,
             tried: Arc::new(watch::Sender::new(0)),
         }

@@ -4,7 +4,6 @@
 //! whoever can change it can sign tokens: files that others may write are not believed.
 use std::{
     fmt, fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -13,10 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::settings::{KeyLocation, RemoteKeys},
-    edge::{
-        files::{self, FileErrorCause},
-        state_directory,
-    },
+    edge::state_directory::{self, KeptFileFault},
     gate::{
         algorithm::Algorithms,
         keys::{KEY_SET_BYTES_MAX, KeySet},
@@ -76,10 +72,8 @@ pub struct StoredKeys {
 /// Why a file of keys is not used.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StoredKeysFault {
-    /// It cannot be read.
-    Unreadable(FileErrorCause),
-    /// It belongs to another user, or others may write it.
-    NotOurs,
+    /// It cannot be read, or is not to be believed.
+    Unusable(KeptFileFault),
     /// It is not what this version writes.
     NotUnderstood,
     /// It is about another issuer or another source: the configuration was changed.
@@ -89,8 +83,7 @@ pub enum StoredKeysFault {
 impl fmt::Display for StoredKeysFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(cause) => write!(formatter, "it cannot be read: {cause:?}"),
-            Self::NotOurs => formatter.write_str("it belongs to another user, or others may write it"),
+            Self::Unusable(fault) => write!(formatter, "{fault}"),
             Self::NotUnderstood => formatter.write_str("it is damaged or of another version"),
             Self::OfAnother => formatter.write_str("it is of another issuer or another source of keys"),
         }
@@ -111,8 +104,6 @@ struct Written {
 #[derive(Clone, Debug)]
 pub struct KeyStore {
     folder: PathBuf,
-    /// Who may have written what is believed, besides root.
-    user: u32,
 }
 
 impl KeyStore {
@@ -126,8 +117,8 @@ impl KeyStore {
         if fs::symlink_metadata(&folder)?.is_symlink() {
             return Err(io::Error::other("it is a link"));
         }
-        let user = state_directory::try_writing(&folder)?;
-        Ok(Self { folder, user })
+        state_directory::try_writing(&folder)?;
+        Ok(Self { folder })
     }
 
     /// Where the keys of an issuer are.
@@ -176,18 +167,10 @@ impl KeyStore {
     /// A `StoredKeysFault` when there is a file that cannot be used.
     pub fn load(&self, binding: &Binding) -> Result<Option<StoredKeys>, StoredKeysFault> {
         let path = self.path(binding);
-        let metadata = match fs::symlink_metadata(&path) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoredKeysFault::Unreadable(FileErrorCause::Other(error.to_string()))),
+        let Some(content) = state_directory::read_kept(&path, FILE_BYTES_MAX).map_err(StoredKeysFault::Unusable)?
+        else {
+            return Ok(None);
         };
-        // Nobody else can put another file there in between: the folder is private.
-        let is_ours = [0, self.user].contains(&metadata.uid());
-        if !metadata.is_file() || metadata.mode() & 0o022 != 0 || !is_ours {
-            return Err(StoredKeysFault::NotOurs);
-        }
-        let content =
-            files::read_file(&path, FILE_BYTES_MAX).map_err(|error| StoredKeysFault::Unreadable(error.cause))?;
         let written: Written = serde_json::from_slice(&content).map_err(|_| StoredKeysFault::NotUnderstood)?;
         if written.form != FORM {
             return Err(StoredKeysFault::NotUnderstood);
@@ -287,13 +270,13 @@ mod tests {
         assert_eq!(store.load(&binding()), Ok(Some(keys())));
         for mode in [0o620, 0o602, 0o666] {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(store.load(&binding()), Err(StoredKeysFault::NotOurs), "{mode:o}");
+            assert_eq!(store.load(&binding()), Err(StoredKeysFault::Unusable(KeptFileFault::NotOurs)), "{mode:o}");
         }
         fs::remove_file(&file).unwrap();
         let elsewhere = path.join("elsewhere");
         fs::write(&elsewhere, &whole).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
-        assert_eq!(store.load(&binding()), Err(StoredKeysFault::NotOurs));
+        assert_eq!(store.load(&binding()), Err(StoredKeysFault::Unusable(KeptFileFault::NotOurs)));
         fs::remove_dir_all(path).unwrap();
     }
 

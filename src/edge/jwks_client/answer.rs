@@ -16,11 +16,11 @@ const ENTITY_TAG_BYTES_MAX: usize = 256;
 /// Refuses an answer that does not say it is JSON (RFC 7517 §8.5.2, RFC 6839 §3.1), or is compressed though nobody asked.
 ///
 /// An answer without any type is let through: RFC 9110 §8.3 leaves the guess to the reader, and the parser of key sets
-/// accepts nothing but a key set.
+/// accepts nothing but a key set. `may_be_yaml` lets YAML and plain text pass too.
 ///
 /// # Errors
 /// [`FetchError::ContentEncoding`], [`FetchError::ContentType`].
-pub fn check_type(headers: &HeaderMap) -> Result<(), FetchError> {
+pub fn check_type(headers: &HeaderMap, may_be_yaml: bool) -> Result<(), FetchError> {
     if let Some(encoding) = text(headers, CONTENT_ENCODING)
         && !encoding.eq_ignore_ascii_case("identity")
     {
@@ -30,7 +30,10 @@ pub fn check_type(headers: &HeaderMap) -> Result<(), FetchError> {
     let declared = String::from_utf8_lossy(declared.as_bytes());
     let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let subtype = essence.strip_prefix("application/").unwrap_or_default();
-    if subtype == "json" || subtype.strip_suffix("+json").is_some_and(|kind| !kind.is_empty()) {
+    let is_json = subtype == "json" || subtype.strip_suffix("+json").is_some_and(|kind| !kind.is_empty());
+    // As file servers have it: YAML long had no type of its own (RFC 9512 §1).
+    let is_yaml = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain"];
+    if is_json || (may_be_yaml && is_yaml.contains(&essence.as_str())) {
         Ok(())
     } else {
         Err(FetchError::ContentType(super::printable(&essence)))
@@ -151,11 +154,11 @@ mod tests {
         ];
         for (declared, accepted) in rows {
             let head = declared.map(|value| format!("content-type: {value}")).unwrap_or_default();
-            assert_eq!(check_type(&headers(&head)).is_ok(), accepted, "{declared:?}");
+            assert_eq!(check_type(&headers(&head), false).is_ok(), accepted, "{declared:?}");
         }
         let compressed = headers("content-encoding: gzip\ncontent-type: application/json");
-        assert_eq!(check_type(&compressed), Err(FetchError::ContentEncoding));
-        assert_eq!(check_type(&headers("content-encoding: identity")), Ok(()));
+        assert_eq!(check_type(&compressed, true), Err(FetchError::ContentEncoding));
+        assert_eq!(check_type(&headers("content-encoding: identity"), false), Ok(()));
     }
 
     #[test]

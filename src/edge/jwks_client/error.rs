@@ -9,7 +9,7 @@ use ureq::http::Uri;
 
 use crate::edge::jwks_client::address::NoAddress;
 use crate::edge::jwks_client::connecting::ProxyTrouble;
-use crate::edge::jwks_client::{BODY_BYTES_MAX, printable, server_of};
+use crate::edge::jwks_client::{printable, server_of};
 
 /// Why something could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +76,8 @@ pub enum FetchError {
     RedirectsExceeded(usize),
     /// The answer's head is larger than it may be.
     HeadTooLarge,
-    /// The answer's body is larger than [`BODY_BYTES_MAX`].
-    BodyTooLarge,
+    /// The answer's body is larger than so many bytes.
+    BodyTooLarge(u64),
     /// The answer says that it is something other than JSON.
     ContentType(String),
     /// The answer is compressed, which was not asked for.
@@ -172,7 +172,7 @@ impl fmt::Display for FetchError {
             Self::RedirectRefused => formatter.write_str("a redirect that does not stay on the same server"),
             Self::RedirectsExceeded(redirects) => write!(formatter, "more than {redirects} redirects"),
             Self::HeadTooLarge => formatter.write_str("the head of the answer is too large"),
-            Self::BodyTooLarge => write!(formatter, "the body of the answer is larger than {BODY_BYTES_MAX} bytes"),
+            Self::BodyTooLarge(limit) => write!(formatter, "the body of the answer is larger than {limit} bytes"),
             Self::ContentType(declared) => {
                 write!(formatter, "content type `{declared}` instead of JSON (application/json)")
             }
@@ -192,7 +192,7 @@ impl FetchError {
             | Self::RedirectRefused
             | Self::RedirectsExceeded(_)
             | Self::HeadTooLarge
-            | Self::BodyTooLarge
+            | Self::BodyTooLarge(_)
             | Self::ContentType(_)
             | Self::ContentEncoding => true,
             Self::UrlUnusable
@@ -257,7 +257,7 @@ fn in_words(error: ureq::Error, peer: Peer, timeout: Duration) -> FetchError {
         ureq::Error::Io(error) => from_io(&error, peer, timeout),
         ureq::Error::Rustls(error) => FetchError::Tls { peer, cause: printable(&error.to_string()) },
         ureq::Error::Tls(text) => FetchError::Tls { peer, cause: text.to_owned() },
-        ureq::Error::BodyExceedsLimit(_) => FetchError::BodyTooLarge,
+        ureq::Error::BodyExceedsLimit(limit) => FetchError::BodyTooLarge(limit),
         ureq::Error::LargeResponseHeader(_, _) => FetchError::HeadTooLarge,
         // The library's text may quote the answer.
         ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::BodyStalled => FetchError::Protocol,

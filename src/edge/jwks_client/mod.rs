@@ -1,4 +1,4 @@
-//! Fetches the bytes of a key set, or of an issuer's metadata, over HTTP: bounded in time, size, hops and places. It
+//! Fetches the bytes of a key set, of an issuer's metadata, or of a list of revocations, over HTTP: bounded in time, size, hops and places. It
 //! blocks, so it runs on a thread of its own kind, never where requests are served. It does not read what it fetches, keeps
 //! nothing between two fetches (no connection, cookie or cache), and no error of it shows a byte of an answer's body.
 //!
@@ -18,6 +18,7 @@ use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy};
 
+use crate::config::bounds::LIST_BYTES_MAX;
 use crate::edge::clock;
 use crate::edge::jwks_client::address::GuardedResolver;
 use crate::edge::jwks_client::error::from_library;
@@ -60,6 +61,8 @@ pub enum Wanted {
     KeySet,
     /// The metadata of an issuer (RFC 8414 §3.2).
     Metadata,
+    /// A list of revocations, in JSON or YAML (RFC 9512).
+    Revocations,
 }
 
 impl Wanted {
@@ -67,7 +70,20 @@ impl Wanted {
         match self {
             Self::KeySet => "application/jwk-set+json, application/json",
             Self::Metadata => "application/json",
+            Self::Revocations => "application/json, application/yaml",
         }
+    }
+
+    /// The most that the body may hold.
+    const fn bytes_max(self) -> u64 {
+        match self {
+            Self::KeySet | Self::Metadata => BODY_BYTES_MAX,
+            Self::Revocations => LIST_BYTES_MAX as u64,
+        }
+    }
+
+    const fn may_be_yaml(self) -> bool {
+        matches!(self, Self::Revocations)
     }
 }
 
@@ -88,7 +104,7 @@ pub enum Answer {
 /// An answer that may be what was wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// The body, at most [`BODY_BYTES_MAX`], not looked into.
+    /// The body, not looked into; at most [`BODY_BYTES_MAX`], or as much as a list may hold.
     pub body: Vec<u8>,
     /// The answer's entity tag (RFC 9110 §8.8.3), `W/` and quotes included, at most 256 bytes.
     pub etag: Option<Box<str>>,
@@ -117,7 +133,9 @@ pub(super) fn fetch_until(request: &FetchRequest<'_>, deadline: Deadline) -> Res
         let mut response = ask(&uri, request, &tls, deadline)?;
         let status = response.status();
         if status == StatusCode::OK {
-            return read(&mut response).map(Answer::Fetched).map_err(|error| in_words_of(error, &uri, deadline));
+            return read(&mut response, request.wanted)
+                .map(Answer::Fetched)
+                .map_err(|error| in_words_of(error, &uri, deadline));
         }
         if status == StatusCode::NOT_MODIFIED && request.if_none_match.is_some() {
             let headers = response.headers();
@@ -180,12 +198,12 @@ fn proxy_to(uri: &Uri, proxies: &Proxies) -> Result<Option<Proxy>, FetchError> {
 }
 
 /// Reads an answer of status 200.
-fn read(response: &mut Response<Body>) -> Result<Fetched, Failure> {
-    answer::check_type(response.headers()).map_err(Failure::Ours)?;
+fn read(response: &mut Response<Body>, wanted: Wanted) -> Result<Fetched, Failure> {
+    answer::check_type(response.headers(), wanted.may_be_yaml()).map_err(Failure::Ours)?;
     let etag = answer::entity_tag(response.headers());
     let max_age = answer::freshness(response.headers());
     let date = answer::date(response.headers());
-    let body = response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_vec().map_err(Failure::Library)?;
+    let body = response.body_mut().with_config().limit(wanted.bytes_max()).read_to_vec().map_err(Failure::Library)?;
     Ok(Fetched { body, etag, max_age, date })
 }
 

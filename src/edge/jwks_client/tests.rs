@@ -153,7 +153,7 @@ fn a_body_may_be_as_large_as_the_limit_and_not_one_byte_larger() {
             format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{}", "x".repeat(bytes))
         };
         assert_eq!(fetched("/", &[&answer(limit)]).0.unwrap().body.len(), limit);
-        refused(&[&answer(limit + 1)], &FetchError::BodyTooLarge);
+        refused(&[&answer(limit + 1)], &FetchError::BodyTooLarge(BODY_BYTES_MAX));
     }
 }
 
@@ -165,7 +165,7 @@ fn a_body_without_end_is_left_at_the_limit() {
             sent = stream.write_all(&[b' '; 4_096]);
         }
     }]);
-    assert_eq!(fetch(&request(&format!("http://127.0.0.1:{port}/"))), Err(FetchError::BodyTooLarge));
+    assert_eq!(fetch(&request(&format!("http://127.0.0.1:{port}/"))), Err(FetchError::BodyTooLarge(BODY_BYTES_MAX)));
     server.join().unwrap();
 }
 

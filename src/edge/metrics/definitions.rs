@@ -212,6 +212,10 @@ instruments! {
         "Requests that are being served now";
     upstream_retries: IntCounterVec = "portcullis_upstream_retries_total", ["upstream"], NONE,
         "Attempts beyond the first to reach an upstream for a request";
+    revocations: IntGauge = "portcullis_revocations", [], NONE,
+        "Revocation entries in force, those of every source together";
+    revocation_source_healthy: IntGaugeVec = "portcullis_revocation_source_healthy", ["source"], NONE,
+        "1 when the source of revocations (file, url or own) was read as it is now; 0 when the last good list serves instead";
     access_log_dropped: IntCounter = "portcullis_access_log_dropped_total", [], NONE,
         "Lines of the access log that were lost because its reader was slow or could not be written to";
     build_info: IntGaugeVec = "portcullis_build_info", ["version", "revision"], NONE,

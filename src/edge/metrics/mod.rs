@@ -167,6 +167,16 @@ impl Metrics {
         self.instruments.claims_cache_evictions.clone()
     }
 
+    /// How many revocation entries are in force.
+    pub fn set_revocations(&self, entries: usize) {
+        self.instruments.revocations.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Whether a source of revocations was read as it is now.
+    pub fn set_revocation_source(&self, source: &str, is_healthy: bool) {
+        self.instruments.revocation_source_healthy.with_label_values(&[source]).set(i64::from(is_healthy));
+    }
+
     /// The counter of lost lines, for the access log.
     #[must_use]
     pub fn access_log_dropped(&self) -> IntCounter {
@@ -261,6 +271,7 @@ mod tests {
         let _ = IssuerMetrics::resolve(&metrics, "main");
         let _ = FetchMetrics::resolve(&metrics, "main");
         let _ = UpstreamMetrics::resolve(&metrics, "orders");
+        metrics.set_revocation_source("file", true);
         metrics
     }
 

@@ -2,8 +2,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::revocation_entry::RevocationEntry;
 use crate::config::settings::{
-    AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, Rate, StateDirectory, UpstreamAddress,
+    AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, Rate, RevocationSource, StateDirectory,
+    UpstreamAddress,
 };
 use crate::gate::algorithm::{Algorithm, Algorithms};
 use crate::gate::cors::{AllowedOrigins, Cors, CorsGrant};
@@ -362,4 +364,26 @@ fn a_configuration_that_cannot_be_read_is_an_error_with_its_name() {
     let world = world().file("/c/portcullis.yaml", BASE.as_bytes());
     let loaded = crate::config::load::load(Path::new("/c/portcullis.yaml"), &world, Secrets::Read);
     assert!(loaded.config.is_some(), "{}", loaded.problems.render());
+}
+
+#[test]
+fn revocations_come_from_a_file_or_a_url() {
+    let source = |text: &str| config(&[("routes:", &format!("revocation: {text}\nroutes:"))]).live.revocation;
+    let Some(RevocationSource::File(file)) = source("{file: revoked.yaml}") else { panic!("a file") };
+    assert_eq!(file.path, Path::new("/c/revoked.yaml"));
+    let entries: Vec<RevocationEntry> = file.entries.iter().map(RevocationEntry::from).collect();
+    let text = |text: &str| Some(text.to_owned());
+    let first = RevocationEntry { sub: text("u1"), note: text("left"), ..RevocationEntry::default() };
+    let second = RevocationEntry {
+        sid: text("s1"),
+        issuer: text("main"),
+        until: text("2030-01-01T00:00:00Z"),
+        ..RevocationEntry::default()
+    };
+    assert_eq!(entries, [first, second]);
+    let Some(RevocationSource::File(file)) = source("{file: none-revoked.yaml}") else { panic!("a file") };
+    assert!(file.entries.is_empty());
+    let Some(RevocationSource::Remote(remote)) = source("{url: \"https://a.test/r\"}") else { panic!("a URL") };
+    assert_eq!((remote.url.as_str(), remote.insecure_http), ("https://a.test/r", false));
+    assert_eq!((remote.refresh.as_secs(), remote.timeout.as_secs()), (30, 5));
 }

@@ -349,6 +349,20 @@ const UPSTREAMS: &[&[Change]] = &[
     &[(SERVERS, "\"two words\": {servers: [\"127.0.0.1:1\"]}")],
 ];
 
+const REVOCATION: &[&[Change]] = &[
+    &[("routes:\n", "revocation: {}\nroutes:\n")],
+    &[("routes:\n", "revocation: {file: revoked.yaml, url: https://a.test/r}\nroutes:\n")],
+    &[("routes:\n", "revocation: {file: revoked.yaml, refresh: 30s}\nroutes:\n")],
+    &[("routes:\n", "revocation: {file: absent.yaml}\nroutes:\n")],
+    &[("routes:\n", "revocation: {file: empty}\nroutes:\n")],
+    &[("routes:\n", "revocation: {file: comment.yaml}\nroutes:\n")],
+    &[("routes:\n", "revocation: {file: mapping.yaml}\nroutes:\n")],
+    &[("routes:\n", "revocation: {file: wrong.yaml}\nroutes:\n")],
+    &[("routes:\n", "revocation: {url: \"http://a.test/r\"}\nroutes:\n")],
+    &[("routes:\n", "revocation: {url: \"https://u:${HIDDEN}@a.test/r\"}\nroutes:\n")],
+    &[("routes:\n", "revocation: {url: \"https://a.test/r\", refresh: 500ms, timeout: 5m, ca_file: text}\nroutes:\n")],
+];
+
 fn rendered(cases: &[&[Change]]) -> String {
     let mut text = String::new();
     for case in cases {
@@ -373,6 +387,11 @@ fn what_is_wrong_with_admin_is_said_in_one_run() {
 #[test]
 fn what_is_wrong_with_process_is_said_in_one_run() {
     insta::assert_snapshot!("process", rendered(PROCESS));
+}
+
+#[test]
+fn what_is_wrong_with_revocation_is_said_in_one_run() {
+    insta::assert_snapshot!("revocation", rendered(REVOCATION));
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn full() -> Value {
             {"path": "/b"},
         ],
         "upstreams": {"up": {"servers": [{"address": "127.0.0.1:9000"}]}},
+        "revocation": {"file": "revoked.yaml"},
     })
 }
 

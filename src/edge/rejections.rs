@@ -1,0 +1,68 @@
+//! The last refusals in memory, for whoever looks for the reason of one. It holds no token and nothing that a client sent
+//! but what a detail quotes.
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use serde_json::{Value, json};
+
+use crate::{edge::clock, gate::rejection::Rejection};
+
+/// So many are kept.
+pub const KEPT_MAX: usize = 200;
+
+/// One refusal.
+#[derive(Clone, Debug)]
+pub struct RecentRejection {
+    /// When the request came.
+    pub time: SystemTime,
+    /// The request's identifier.
+    pub request_id: Box<str>,
+    /// The route's name, or `-`.
+    pub route: Box<str>,
+    /// Why.
+    pub rejection: Rejection,
+    /// What was expected and found.
+    pub detail: Option<Box<str>>,
+    /// Whose connection it was, as the configuration wants addresses shown.
+    pub client_ip: Option<IpAddr>,
+}
+
+/// The last [`KEPT_MAX`] refusals.
+#[derive(Debug, Default)]
+pub struct RecentRejections {
+    kept: Mutex<VecDeque<RecentRejection>>,
+}
+
+impl RecentRejections {
+    /// Remembers one, in place of the oldest.
+    pub fn note(&self, rejection: RecentRejection) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(rejection);
+    }
+
+    /// All that are kept, the newest first.
+    pub fn view(&self) -> Value {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let view = |rejection: &RecentRejection| {
+            let mut time = Vec::new();
+            clock::append_rfc3339(&mut time, rejection.time);
+            json!({
+                "time": String::from_utf8_lossy(&time),
+                "request_id": rejection.request_id,
+                "route": rejection.route,
+                "status": rejection.rejection.row().status,
+                "reason": rejection.rejection.label(),
+                "detail": rejection.detail,
+                "client_ip": rejection.client_ip,
+            })
+        };
+        kept.iter().rev().map(view).collect()
+    }
+}

@@ -1,0 +1,240 @@
+//! Keeps the union of all revocations in force: the operators' list, which is input only, and the entries that were made
+//! through the admin address, which live in the state directory.
+//!
+//! Nothing that fails here takes an entry out of force: what cannot be read leaves the last good list where it is.
+mod own;
+mod remote;
+mod shown;
+mod store;
+mod watch;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    config::{
+        error::Problems,
+        revocation_list::{self, KnownIssuers},
+        settings::{RevocationSource, SubjectForm},
+    },
+    edge::{clock, metrics::Metrics, preconditions::StartError, state_directory::StatePlace},
+    gate::{
+        revocation::{Revocation, RevocationList, Revocations},
+        time::UnixTime,
+    },
+    state::revocation_slot::RevocationSlot,
+};
+
+pub use own::ChangeError;
+pub(in crate::edge) use shown::view_of;
+pub use store::RevocationStore;
+pub use watch::RevocationWatch;
+
+/// How the instance's own entries are called.
+pub(in crate::edge) const OWN: &str = "own";
+
+/// Keeps the revocations of a process.
+#[derive(Debug)]
+pub struct RevocationKeeper {
+    slot: Arc<RevocationSlot>,
+    metrics: Arc<Metrics>,
+    /// The issuers of the configuration.
+    issuers: Vec<Box<str>>,
+    /// How subjects are shown in the log.
+    subject: SubjectForm,
+    sources: Mutex<Sources>,
+    /// Where own entries and fetched lists are kept, or why they are not.
+    store: Result<RevocationStore, Box<str>>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Sources {
+    operators: Option<OperatorsList>,
+    own: Arc<RevocationList>,
+}
+
+/// The list that operators keep.
+#[derive(Debug)]
+struct OperatorsList {
+    /// `file` or `url`.
+    kind: &'static str,
+    /// Path or URL.
+    name: Box<str>,
+    /// What is in force; nothing when there never was a list.
+    list: Option<Arc<RevocationList>>,
+    last_success: Option<UnixTime>,
+    last_error: Option<String>,
+}
+
+impl RevocationKeeper {
+    /// A keeper of what the configuration and the state directory hold.
+    ///
+    /// # Errors
+    /// [`StartError::Revocations`] when the own entries cannot be read.
+    pub fn new(
+        source: Option<&RevocationSource>,
+        state: &StatePlace,
+        issuers: Vec<Box<str>>,
+        subject: SubjectForm,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let store = match state.directory() {
+            None => Err(state.to_string().into()),
+            Some(directory) => RevocationStore::within(directory)
+                .map_err(|error| Box::from(format!("{} cannot be used: {error}", directory.display()))),
+        };
+        let now = clock::unix_time();
+        let own = match &store {
+            Ok(store) => store.load_own().map_err(|fault| StartError::Revocations(store.own_path(), fault))?,
+            Err(_) => Vec::new(),
+        };
+        let operators = source.map(|source| match source {
+            RevocationSource::File(file) => OperatorsList {
+                kind: "file",
+                name: file.path.display().to_string().into(),
+                list: Some(in_force(file.entries.clone(), now)),
+                last_success: Some(now),
+                last_error: None,
+            },
+            RevocationSource::Remote(remote) => OperatorsList {
+                kind: "url",
+                name: remote.url.as_str().into(),
+                list: None,
+                last_success: None,
+                last_error: None,
+            },
+        });
+        let sources = Mutex::new(Sources { operators, own: in_force(own, now) });
+        let changing = tokio::sync::Mutex::new(());
+        let keeper = Self { slot: Arc::default(), metrics, issuers, subject, sources, store, changing };
+        keeper.restore(source);
+        keeper.install(&keeper.sources());
+        Ok(keeper)
+    }
+
+    /// What requests are judged by.
+    pub const fn slot(&self) -> &Arc<RevocationSlot> {
+        &self.slot
+    }
+
+    /// Whether the list of every source is there.
+    pub fn is_complete(&self) -> bool {
+        self.slot.current().are_complete()
+    }
+
+    /// Serves with the list that an earlier process fetched, until it can be fetched again.
+    fn restore(&self, source: Option<&RevocationSource>) {
+        let (Some(RevocationSource::Remote(remote)), Ok(store)) = (source, &self.store) else { return };
+        let path = store.fetched_path();
+        let fetched = match store.load_fetched(&remote.url) {
+            Ok(Some(fetched)) => fetched,
+            Ok(None) => return,
+            Err(fault) => return log::warn!("revocations: the kept list {} is not used: {fault}", path.display()),
+        };
+        let entries = match read(Path::new("the kept list"), &fetched.text, KnownIssuers::Any) {
+            Ok(entries) => entries,
+            Err(fault) => return log::warn!("revocations: the kept list {} is not used: {fault}", path.display()),
+        };
+        let date = clock::rfc3339(fetched.fetched_at);
+        log::info!("revocations: serves with {} entries kept since {date} until they can be fetched", entries.len());
+        if let Some(operators) = &mut self.sources().operators {
+            operators.list = Some(in_force(entries, clock::unix_time()));
+            operators.last_success = Some(fetched.fetched_at);
+        }
+    }
+
+    /// The operators' list as it was read now, or why it could not be; nothing when it is what it was.
+    fn settle(&self, outcome: Result<Option<Vec<Revocation>>, String>) {
+        let now = clock::unix_time();
+        // Indexed before anybody has to wait for it.
+        let outcome = outcome.map(|entries| entries.map(|entries| in_force(entries, now)));
+        let mut sources = self.sources();
+        let Some(operators) = &mut sources.operators else { return };
+        let list = match outcome {
+            Ok(list) => list,
+            Err(error) => {
+                if operators.last_error.as_ref() != Some(&error) {
+                    let consequence = match &operators.list {
+                        Some(list) => format!("the last good list ({} entries) stays in force", list.entries().len()),
+                        None => "there is no list yet, so that every token is refused".to_owned(),
+                    };
+                    log::error!("revocations: {error}; {consequence}");
+                }
+                operators.last_error = Some(error);
+                return self.install(&sources);
+            }
+        };
+        if operators.last_error.take().is_some() {
+            log::info!("revocations: {} can be read again", operators.name);
+        }
+        operators.last_success = Some(now);
+        if let Some(list) = list
+            && operators.list.as_ref().is_none_or(|before| before.entries() != list.entries())
+        {
+            self.tell_change(&operators.name, operators.list.as_deref(), &list, now);
+            operators.list = Some(list);
+        }
+        self.install(&sources);
+    }
+
+    /// Drops what has ceased to count.
+    async fn sweep(self: &Arc<Self>) {
+        let now = clock::unix_time();
+        {
+            let mut sources = self.sources();
+            if let Some(list) = sources.operators.as_mut().and_then(|operators| operators.list.as_mut())
+                && list.has_ended_entries(now)
+            {
+                *list = Arc::new(list.without_ended(now));
+                self.install(&sources);
+            }
+        }
+        let own = Arc::clone(&self.sources().own);
+        if own.has_ended_entries(now)
+            && let Err(error) = self.change_own(|_| Ok(true)).await
+        {
+            log::warn!("revocations: entries that have ended stay on disk for now: {error}");
+            let mut sources = self.sources();
+            sources.own = Arc::new(sources.own.without_ended(now));
+            self.install(&sources);
+        }
+    }
+
+    fn install(&self, sources: &Sources) {
+        let mut lists: Vec<(Box<str>, Arc<RevocationList>)> = Vec::new();
+        let mut missing = None;
+        if let Some(operators) = &sources.operators {
+            match &operators.list {
+                Some(list) => lists.push((operators.name.clone(), Arc::clone(list))),
+                None => missing = Some(operators.name.clone()),
+            }
+            self.metrics
+                .set_revocation_source(operators.kind, operators.list.is_some() && operators.last_error.is_none());
+        }
+        lists.push((OWN.into(), Arc::clone(&sources.own)));
+        lists.retain(|(_, list)| !list.entries().is_empty());
+        self.metrics.set_revocation_source(OWN, self.store.is_ok());
+        self.metrics.set_revocations(lists.iter().map(|(_, list)| list.entries().len()).sum());
+        self.slot.install(Revocations::new(lists, missing));
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn in_force(mut entries: Vec<Revocation>, now: UnixTime) -> Arc<RevocationList> {
+    entries.retain(|entry| entry.is_in_force(now));
+    Arc::new(RevocationList::new(entries))
+}
+
+/// The entries of a text, or the first thing that is wrong with it.
+fn read(name: &Path, text: &[u8], issuers: KnownIssuers<'_>) -> Result<Vec<Revocation>, String> {
+    let mut problems = Problems::new();
+    let entries = revocation_list::parse(&name.display().to_string(), text, issuers, &mut problems);
+    entries.ok_or_else(|| problems.first_error())
+}
