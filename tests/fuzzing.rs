@@ -48,7 +48,7 @@ fn every_fuzz_target_is_built_and_has_inputs_to_start_from() {
             .map(|input| fs::metadata(path(&format!("fuzz/corpus/{target}/{input}"))).unwrap().len())
             .sum::<u64>();
     }
-    assert!(bytes <= CORPORA_BYTES_MAX, "{bytes} bytes of corpora; fuzz/run shrink keeps what is worth it");
+    assert!(bytes <= CORPORA_BYTES_MAX, "{bytes} bytes of corpora; fuzz/run keep takes only what covers anything new");
     let strays: Vec<String> = names("fuzz/dictionaries").difference(&targets()).cloned().collect();
     assert!(strays.is_empty(), "dictionaries of no target: {strays:?}");
 }
