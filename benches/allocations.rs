@@ -14,7 +14,7 @@ use portcullis::{
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use support::{Head, Keys, LATER, NOW, OFF, PRIVATE_PATH, PUBLIC_PATH, ROOMY, decide};
+use support::{Head, Keys, LATER, NOW, OFF, PRIVATE_PATH, PUBLIC_PATH, ROOMY, RULES_PATH, decide};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -29,6 +29,7 @@ fn main() {
     let token = keys.token(Algorithm::RS256, 0).compact;
     let remembering = keys.gatekeeper(ROOMY);
     row("hit, identity headers written", &remembering, &Head::new(PRIVATE_PATH, Some(&token)), NOW);
+    row("hit, fourteen rules in force and on trial", &remembering, &Head::new(RULES_PATH, Some(&token)), NOW);
     row("no token, public route", &remembering, &Head::new(PUBLIC_PATH, None), NOW);
     row("remembered token that expired", &remembering, &Head::new(PRIVATE_PATH, Some(&token)), LATER);
     let forgetful = keys.gatekeeper(OFF);
