@@ -19,7 +19,7 @@ use portcullis::{
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use support::{Head, Keys, LATER, NOW, OFF, PRIVATE_PATH, PUBLIC_PATH, ROOMY, decide};
+use support::{Head, Keys, LATER, NOW, OFF, PRIVATE_PATH, PUBLIC_PATH, ROOMY, RULES_PATH, decide};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -36,6 +36,7 @@ fn main() {
     row("hit, identity headers written", &remembering, &Head::new(PRIVATE_PATH, Some(&token)), NOW);
     let revoking = keys.gatekeeper(ROOMY).with_revocations(revocations());
     row("hit, beside 20,000 revocations of five kinds", &revoking, &Head::new(PRIVATE_PATH, Some(&token)), NOW);
+    row("hit, fourteen rules in force and on trial", &remembering, &Head::new(RULES_PATH, Some(&token)), NOW);
     row("no token, public route", &remembering, &Head::new(PUBLIC_PATH, None), NOW);
     row("remembered token that expired", &remembering, &Head::new(PRIVATE_PATH, Some(&token)), LATER);
     let forgetful = keys.gatekeeper(OFF);

@@ -19,7 +19,9 @@ use portcullis::{
     state::{claims_cache::CacheUse, gatekeeper::Gatekeeper},
 };
 
-use support::{Head, Keys, LATER, NOW, OFF, PRIVATE_PATH, PUBLIC_PATH, ROOMY, Token, decide, everything_is_asked_for};
+use support::{
+    Head, Keys, LATER, NOW, OFF, PRIVATE_PATH, PUBLIC_PATH, ROOMY, RULES_PATH, Token, decide, everything_is_asked_for,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -89,6 +91,27 @@ fn hits(criterion: &mut Criterion) {
     let mut public = Case::new(keys.gatekeeper(ROOMY), Head::new(PUBLIC_PATH, None), NOW);
     public.passes(CacheUse::None);
     group.bench_function("no token, public route", |bencher| bencher.iter(|| public.run()));
+    group.finish();
+}
+
+/// What rules cost beside all else: fourteen of them alone, and a whole decision in which they are judged twice, in force
+/// and on trial.
+fn rules(criterion: &mut Criterion) {
+    let keys = Keys::new();
+    let token = keys.token(Algorithm::ES256, 0);
+    let mut case = Case::new(keys.gatekeeper(ROOMY), Head::new(RULES_PATH, Some(&token.compact)), NOW);
+    case.passes(CacheUse::Miss);
+    case.passes(CacheUse::Hit);
+    let judgement = decide(&case.gatekeeper, &case.head, NOW, &mut case.outgoing);
+    assert!(judgement.observed.is_none());
+    let Decision::Pass(Some(identity)) = judgement.decision else { unreachable!("the request must pass") };
+    let route = case.gatekeeper.ruleset().routes.route(judgement.route.unwrap()).unwrap();
+    let requirement = route.requirement.clone();
+    let mut group = criterion.benchmark_group("rules");
+    group.bench_function("fourteen alone", |bencher| {
+        bencher.iter(|| black_box(&requirement).check(black_box(&identity), Duration::from_secs(30), NOW).is_ok());
+    });
+    group.bench_function("hit, fourteen in force and on trial", |bencher| bencher.iter(|| case.run()));
     group.finish();
 }
 
@@ -230,6 +253,6 @@ criterion_group! {
         .sample_size(50)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = hits, misses, refusals, tables
+    targets = hits, rules, misses, refusals, tables
 }
 criterion_main!(benches);

@@ -343,7 +343,7 @@ fn every_row_of_the_table_is_decided_as_written_down() {
 
 #[test]
 fn the_most_specific_route_decides_whatever_the_order() {
-    let mut routes = vec![
+    let mut routes = [
         "  - {name: all, path_prefix: /, respond: {status: 204}}",
         "  - {name: orders, path_prefix: /orders, require: {scopes: [orders:read]}, respond: {status: 204}}",
         "  - {name: write, path_prefix: /orders, methods: [POST], require: {scopes: [orders:write]}, respond: {status: 204}}",

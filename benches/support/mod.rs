@@ -32,7 +32,7 @@ use portcullis::{
         issuer::{Audiences, ClaimPath, ClientPlace, Issuer, IssuerId, ScopesPlace, TokenTypes},
         keys::KeySet,
         network::AddressRule,
-        policy::{Names, Requirement},
+        policy::{Names, Principal, Requirement},
         request::{Request, RequestLimits},
         route::{
             Action, Authentication, BodyLimit, HostPattern, ListenerId, PathPattern, PathReadings, Route, UpstreamId,
@@ -235,6 +235,8 @@ impl Head {
 
 /// The path of a route that requires a token.
 pub(crate) const PRIVATE_PATH: &str = "/v1/orders/2026-118-4417/lines";
+/// The path of a route with fourteen rules, and as many on trial.
+pub(crate) const RULES_PATH: &str = "/v1/payments/2026-118-4417/lines";
 /// The path of a route that does not look at tokens.
 pub(crate) const PUBLIC_PATH: &str = "/v1/catalogue/boots/size-42/stock";
 
@@ -271,10 +273,12 @@ fn ruleset() -> Ruleset {
         strip: &texts(&["X-Internal-*"]),
         keep_known: false,
     });
+    let mut conditions = Conditions::default();
+    let routes = routes(&mut conditions);
     Ruleset {
-        routes: RouteTable::new(routes(), 1).unwrap(),
+        routes: RouteTable::new(routes, 1).unwrap(),
         issuers: issuers(),
-        conditions: Conditions::default(),
+        conditions,
         identity_headers: vec![
             identity("X-User-ID", HeaderValueSource::Subject),
             identity("X-User-Roles", HeaderValueSource::Roles),
@@ -318,7 +322,7 @@ fn issuers() -> Vec<Issuer> {
 }
 
 /// Twenty routes on four kinds of hosts.
-fn routes() -> Vec<Route> {
+fn routes(conditions: &mut Conditions) -> Vec<Route> {
     let api = [
         ("/v1/orders", Authentication::Required),
         ("/v1/orders/export", Authentication::Required),
@@ -344,7 +348,42 @@ fn routes() -> Vec<Route> {
         (".tenants.example.com", "/public", Authentication::Public),
         ("", "/healthz", Authentication::Public),
     ];
-    api.into_iter().chain(others).map(|(host, path, authentication)| route(host, path, authentication)).collect()
+    let mut routes: Vec<Route> =
+        api.into_iter().chain(others).map(|(host, path, authentication)| route(host, path, authentication)).collect();
+    let payments = routes.iter_mut().find(|route| route.path.text() == "/v1/payments").unwrap();
+    payments.requirement = rules(payments.requirement.clone(), conditions);
+    payments.observed = Some(payments.requirement.clone());
+    routes
+}
+
+/// Scopes and roles, an audience, a principal, and ten conditions on claims.
+fn rules(requirement: Requirement, conditions: &mut Conditions) -> Requirement {
+    let text = |text: &str| Box::from([Literal::Text(text.into())]);
+    let claims = [
+        (&["email"][..], ClaimTest::Suffix("@mail.example.com".into())),
+        (&["email"], ClaimTest::Prefix("c".into())),
+        (&["organisation", "plan"], ClaimTest::Is(text("gold"))),
+        (&["organisation", "tenant"], ClaimTest::Prefix("acme-".into())),
+        (&["organisation", "suspended"], ClaimTest::Exists(false)),
+        (&["roles"], ClaimTest::Contains(text("beta"))),
+        (&["roles"], ClaimTest::IsOrContains(text("customer"))),
+        (&["client_id"], ClaimTest::IsOrContains(text("storefront"))),
+        (&["jti"], ClaimTest::Exists(true)),
+        (&["act"], ClaimTest::Exists(false)),
+    ];
+    let mut clause = |condition| conditions.clause(condition);
+    Requirement {
+        audience: Some(clause(Condition::Audience("orders".into()))),
+        principal: Some(Principal::User),
+        claims: claims
+            .into_iter()
+            .map(|(names, test)| {
+                let place = ClaimPath::new(names.iter().copied()).unwrap();
+                clause(Condition::Claim { place, test })
+            })
+            .collect(),
+        ..requirement
+    }
 }
 
 fn route(host: &str, path: &str, authentication: Authentication) -> Route {

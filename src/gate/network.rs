@@ -58,7 +58,7 @@ impl FromStr for Network {
         };
         let address: IpAddr = address.parse().map_err(|_| NetworkError::Malformed)?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix_bits = match length {
+        let prefix_bits: u8 = match length {
             None => bits,
             Some(digits) if (1..=3).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 digits.parse().map_err(|_| NetworkError::TooLong)?
@@ -69,9 +69,10 @@ impl FromStr for Network {
             return Err(NetworkError::TooLong);
         }
         // What is IPv4 in the clothes of IPv6 is compared as IPv4, whose bits begin after the first 96.
-        let (address, prefix_bits) = match address.to_canonical() {
-            canonical @ IpAddr::V4(_) if address.is_ipv6() && prefix_bits >= 96 => (canonical, prefix_bits - 96),
-            _ => (address, prefix_bits),
+        let canonical = address.to_canonical();
+        let (address, prefix_bits) = match prefix_bits.checked_sub(96) {
+            Some(left) if address.is_ipv6() && canonical.is_ipv4() => (canonical, left),
+            Some(_) | None => (address, prefix_bits),
         };
         let first = match address {
             IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask_v4(prefix_bits))),

@@ -127,7 +127,7 @@ fn the_rules_below_are_all_different_and_the_tokens_pass_some_of_them() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_stricter_rule_never_lets_more_through(

@@ -28,8 +28,7 @@ fn fetched_and_killed() -> (Folder, String) {
     let mut house = start(&keys, state.path());
     assert_eq!(house.status(signing_key()), 200);
     // The set is put away after it is in force.
-    let written = || fs::read_dir(state.path().join("keys")).ok()?.next().map(drop);
-    assert!(eventually(PATIENCE, written).is_some());
+    assert!(eventually(PATIENCE, || house.source()["kept_on_disk"].as_str().map(drop)).is_some());
     house.gateway.signal("KILL");
     house.gateway.end(PATIENCE);
     (state, keys)

@@ -76,7 +76,7 @@ pub(crate) fn keeper(text: &str, entries: usize) -> Gatekeeper {
     let config = load(text).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
     let slots = config.live.keys.into_iter().map(|keys| match keys.source {
         KeySource::File(file) => Arc::new(KeySlot::fixed(file.set)),
-        other => panic!("{other:?}"),
+        KeySource::Fixed(_) | KeySource::Unread | KeySource::Remote(_) => panic!("no file: {:?}", keys.source),
     });
     Gatekeeper::new(config.live.ruleset, slots.collect(), cache(entries), 0)
 }

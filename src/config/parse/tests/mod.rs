@@ -8,6 +8,7 @@ use crate::config::surroundings::given::Given;
 mod good;
 mod policy;
 mod refused;
+mod refused_routes;
 mod sample;
 mod whole_table;
 
