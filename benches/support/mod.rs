@@ -24,7 +24,7 @@ use portcullis::{
     gate::{
         algorithm::{Algorithm, Algorithms, KeyType},
         claims::Identity,
-        condition::Conditions,
+        condition::{ClaimTest, Condition, Conditions, Literal},
         cross_site::CrossSiteRule,
         decide::{Decision, Ruleset},
         extraction::{HeaderValueSource, IdentityHeader},

@@ -4,11 +4,11 @@ use super::*;
 /// The part of `BASE` that a case changes, and what it becomes.
 pub(super) type Change = (&'static str, &'static str);
 
-pub(super) const LISTENER: &str = r#"  - {name: web, address: "127.0.0.1:8080"}"#;
-pub(super) const SOURCE: &str = "keys: {jwks_file: keys.json}";
-pub(super) const HEADERS: &str = "headers: {X-User-ID: {from: subject}}";
+const LISTENER: &str = r#"  - {name: web, address: "127.0.0.1:8080"}"#;
+const SOURCE: &str = "keys: {jwks_file: keys.json}";
+const HEADERS: &str = "headers: {X-User-ID: {from: subject}}";
 pub(super) const ROUTE: &str = "  - {name: orders, path_prefix: /orders, upstream: orders}";
-pub(super) const SERVERS: &str = r#"orders: {servers: ["127.0.0.1:9000"]}"#;
+const SERVERS: &str = r#"orders: {servers: ["127.0.0.1:9000"]}"#;
 
 const LISTENERS: &[&[Change]] = &[
     &[(LISTENER, "  - {name: web}")],

@@ -1,6 +1,6 @@
 //! What is wrong with routes, each mistake in a configuration that is right otherwise.
 use super::{
-    refused::{Change, HEADERS, LISTENER, ROUTE, SERVERS, SOURCE, rendered},
+    refused::{Change, ROUTE, rendered},
     *,
 };
 
