@@ -11,6 +11,7 @@
 
 mod admin;
 mod architecture;
+mod certificates;
 mod connections;
 mod corpora;
 mod decisions;
