@@ -179,8 +179,11 @@ fn certificates_that_would_outlive_their_authority_are_refused() {
 fn what_is_shown_is_what_openssl_reads() {
     let Some(openssl) = openssl("ca show") else { return };
     let authority = Authority::new();
+    // An hour ago, so that whole days are whole days.
+    let start = i64::try_from(crate::support::token::now()).unwrap() - 3_600;
+    let after_days = |days: i64| jiff::Timestamp::from_second(start + days * 86_400).unwrap().to_string();
     authority.good(&["issue", "gateway", "--gateway"]);
-    authority.good(&["issue", "orders", "--ip", "10.0.0.7"]);
+    authority.good(&["issue", "orders", "--ip", "10.0.0.7", "--at", &after_days(0)]);
     let shown = authority.show(&[]);
     let rows: Vec<_> =
         ["authorities", "certificates"].iter().flat_map(|part| shown[*part].as_array().unwrap()).collect();
@@ -205,11 +208,11 @@ fn what_is_shown_is_what_openssl_reads() {
     }
     assert_eq!(shown["certificates"][1]["ip"][0], "10.0.0.7");
     assert_eq!(shown["certificates"][1]["days_left"], 29);
-    for (days, state, left) in [(21, "renewal_due", 8), (31, "expired", -2), (-1, "not_yet_good", 30)] {
-        let row = authority.show(&["orders", "--at", &days_from_now(days)])["certificates"][0].clone();
+    for (days, state, left) in [(21, "renewal_due", 9), (31, "expired", -1), (-1, "not_yet_good", 31)] {
+        let row = authority.show(&["orders", "--at", &after_days(days)])["certificates"][0].clone();
         assert_eq!((row["state"].as_str().unwrap(), row["days_left"].as_i64().unwrap()), (state, left));
     }
-    assert!(authority.good(&["show", "orders", "--at", &days_from_now(31)]).contains("EXPIRED"));
+    assert!(authority.good(&["show", "orders", "--at", &after_days(31)]).contains("EXPIRED"));
 }
 
 #[test]
