@@ -36,10 +36,17 @@ enum Recipe {
 
 /// A running recipe.
 struct Service {
-    // Ends before its upstream does.
-    _process: Process,
+    process: Process,
     address: SocketAddr,
     upstream: Upstream,
+}
+
+/// Asked to end, so that nginx takes its worker along.
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.process.signal("TERM");
+        self.process.wait_until(PATIENCE, |account| account.status);
+    }
 }
 
 impl Recipe {
@@ -87,7 +94,7 @@ impl Recipe {
                 TcpStream::connect(address).ok().map(|_| true)
             });
             match is_up {
-                Some(true) => return Some(Service { _process: process, address, upstream }),
+                Some(true) => return Some(Service { process, address, upstream }),
                 Some(false) if process.account().stderr.to_lowercase().contains("in use") => {}
                 _ => panic!("{} does not start: {:?}", self.program(), process.account()),
             }
@@ -120,7 +127,7 @@ impl Recipe {
                 .map(|kind| format!("{kind}_temp_path {kind};\n"))
                 .collect();
             text = format!(
-                "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\nevents {{}}\n\
+                "daemon off;\nuser root root;\nworker_processes 1;\npid nginx.pid;\nerror_log stderr;\nevents {{}}\n\
                  http {{\naccess_log off;\n{temporary}{text}}}\n"
             );
         }
@@ -235,14 +242,16 @@ fn check(recipe: Recipe) {
         Outcome::Disbelieved,
         "of another installation"
     );
-    if !matches!(recipe, Recipe::Nginx) {
-        check_renewal(&openssl, &authority, &service, &client);
+    authority.good(&["renew", "orders", "--force"]);
+    if matches!(recipe, Recipe::Nginx) {
+        // As `systemctl reload nginx` does.
+        service.process.signal("HUP");
     }
+    check_renewal(&openssl, &authority, &service, &client);
 }
 
-/// The service shows the renewed certificate by itself, and is as strict as before.
+/// The service shows the renewed certificate, and is as strict as before.
 fn check_renewal(openssl: &OpenSsl, authority: &Authority, service: &Service, client: &Client<'_>) {
-    authority.good(&["renew", "orders", "--force"]);
     let chain = fs::read_to_string(authority.issued("orders/certificate.pem")).unwrap();
     let leaf = chain.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
     let connect = service.address.to_string();
