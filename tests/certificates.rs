@@ -102,7 +102,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 
 /// A time as `--at` takes it.
 fn days_from_now(days: i64) -> String {
-    let seconds = i64::try_from(crate::support::token::now()).unwrap() + days * 86_400;
+    let seconds = crate::support::token::now() + days * 86_400;
     jiff::Timestamp::from_second(seconds).unwrap().to_string()
 }
 
