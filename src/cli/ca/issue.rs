@@ -91,10 +91,10 @@ pub fn run(arguments: &IssueArguments, output: &mut dyn Write) -> Result<ExitSta
         terms.profile.name(),
         time_text(issued.not_after)
     )?;
-    let folder = terms.place.join(name.as_str());
     let trusted = trusted_by(terms.profile);
+    writeln!(output, "In {}:", terms.place.join(name.as_str()).display())?;
     for (file, what) in delivered_files(trusted).iter().zip(meanings(trusted)) {
-        writeln!(output, "  {}  {what}", folder.join(file).display())?;
+        writeln!(output, "  {file:<16} {what}")?;
     }
     Ok(ExitStatus::Ok)
 }
