@@ -105,3 +105,51 @@ fn every_link_between_pages_leads_somewhere() {
     }
     assert!(links > 5, "only {links} links were found");
 }
+
+/// Every `module::name` in the page.
+fn tests_named_in(page: &str) -> Vec<&str> {
+    let is_path = |text: &&str| {
+        text.contains("::")
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b':'))
+    };
+    page.split('`').filter(is_path).collect()
+}
+
+/// Where a module of the integration tests may stand: `a::b` is `tests/a/b.rs`.
+fn source_of(module: &str) -> Option<String> {
+    fs::read_to_string(root().join("tests").join(module.replace("::", "/")).with_extension("rs")).ok()
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let page = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let named = tests_named_in(&page);
+    assert!(named.len() > 50, "only {} tests are named", named.len());
+    for test in named {
+        let (module, name) = test.rsplit_once("::").unwrap();
+        let source = source_of(module).unwrap_or_else(|| panic!("{test}: no such module"));
+        assert!(source.contains(&format!("#[test]\nfn {name}()")), "{test}: no such test");
+    }
+}
+
+#[test]
+fn every_protection_that_the_threat_model_lists_names_its_file_and_its_test() {
+    let page = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let rows = page
+        .split("| test |\n")
+        .skip(1)
+        .flat_map(|after| after.lines().skip(1).take_while(|line| line.starts_with('|')).collect::<Vec<_>>());
+    let mut checked = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let [_, _, places, tests] = cells.as_slice() else { panic!("not four cells: {row}") };
+        assert!(!tests_named_in(tests).is_empty(), "no test: {row}");
+        for place in places.split('`').filter(|place| place.contains('/')) {
+            assert!(root().join("src").join(place).exists(), "{place} is not there: {row}");
+        }
+        checked += 1;
+    }
+    assert!(checked > 40, "only {checked} rows");
+}

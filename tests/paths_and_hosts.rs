@@ -248,7 +248,12 @@ fn a_target_in_no_known_form_is_never_judged_as_the_root() {
         check(&house, request_bytes("GET", target, &[]), RefusedSomehow);
     }
     check(&house, request_bytes("GET", "admin", &[]), Refused("request_malformed"));
-    check(&house, request_bytes("GET", "*", &[]), Refused("route_not_found"));
+    check(&house, request_bytes("GET", "*", &[]), Refused("request_malformed"));
+    check(&house, request_bytes("OPTIONS", "*", &[]), Refused("route_not_found"));
+    for target in ["ftp://api.test/x", "ws://api.test/x", "ftp://api.test/admin"] {
+        check(&house, request_bytes("GET", target, &[]), Refused("request_malformed"));
+    }
+    check(&house, request_bytes("GET", "HTTPS://api.test/x", &[]), Forwarded("/x"));
     check(&house, request_bytes("GET", "http://api.test/x?y", &[]), Forwarded("/x?y"));
     check(&house, request_bytes("GET", "http://api.test/admin", &[]), Refused("token_missing"));
 }

@@ -90,6 +90,13 @@ pub const OVERRIDES: &[&str] = &[
     "X-Rewrite-URL",
     "X-Host",
     "X-HTTP-Host-Override",
+    "X-Override-URL",
+    // Python servers take the beginning of the path from them, or all of it.
+    "Script-Name",
+    "X-Script-Name",
+    "Path-Info",
+    // Makes Next.js pass over the middleware that checks who is calling (CVE-2025-29927).
+    "X-Middleware-Subrequest*",
     // CGI turns it into HTTP_PROXY, through which a service would send its own requests (CVE-2016-5385).
     "Proxy",
 ];

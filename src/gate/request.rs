@@ -16,6 +16,9 @@ use crate::gate::{
 /// Methods named in `Allow` when a method is refused on every route.
 const USUAL_METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
+/// More than any method that is registered has (RFC 9110 §16.1).
+const METHOD_BYTES_MAX: usize = 64;
+
 /// A request's head, borrowed.
 #[derive(Clone, Copy)]
 pub struct Request<'r> {
@@ -23,6 +26,8 @@ pub struct Request<'r> {
     pub listener: ListenerId,
     /// HTTP version.
     pub version: Version,
+    /// Whether it came by TLS: its scheme is `https`, else `http`.
+    pub is_encrypted: bool,
     /// Method as sent.
     pub method: &'r str,
     /// Authority of an absolute target (RFC 9112 §3.2.2), or `:authority` of HTTP/2.
@@ -55,7 +60,7 @@ pub struct RequestLimits {
     pub headers: usize,
     /// Longest target, in bytes.
     pub uri_bytes: usize,
-    /// Longest body, in bytes.
+    /// Longest body, in bytes; a route may say otherwise.
     pub body_bytes: Option<u64>,
 }
 
@@ -105,6 +110,7 @@ impl<'r> Request<'r> {
             // RFC 9110 §9.3.8: TRACE would show a client what the gate wrote; CONNECT would open a tunnel past it.
             "TRACE" | "CONNECT" => Err(Refusal::new(Rejection::MethodNotAllowed).allowing(USUAL_METHODS)),
             // Methods are case-sensitive (RFC 9110 §9.1), but not every server behind the gate knows that.
+            method if method.len() > METHOD_BYTES_MAX => Err(malformed("a method that is too long")),
             method if method.bytes().any(|byte| byte.is_ascii_lowercase()) => Err(malformed("a method in lower case")),
             _ => Ok(()),
         }
@@ -121,6 +127,10 @@ impl<'r> Request<'r> {
             (Some(_), None) if self.version < Version::HTTP_11 => Err(malformed("Transfer-Encoding in HTTP/1.0")),
             (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(None),
             (Some(_), None) => Err(malformed("a Transfer-Encoding that is not exactly chunked")),
+            // Some read a leading zero as the sign of an octal number.
+            (None, Some(length)) if length.len() > 1 && length.as_bytes().starts_with(b"0") => {
+                Err(malformed("a Content-Length with a leading zero"))
+            }
             (None, Some(length)) => match length.to_str() {
                 Ok(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                     digits.parse().map(Some).map_err(|_| malformed("a Content-Length beyond 64 bits"))
@@ -152,7 +162,8 @@ impl<'r> Request<'r> {
 
     fn path(&self) -> Result<RequestPath<'r>, Refusal> {
         RequestPath::parse(self.path).map_err(|fault| match fault {
-            PathFault::NotAbsolute if self.path == "*" => {
+            // RFC 9112 §3.2.4: only OPTIONS may have it.
+            PathFault::NotAbsolute if self.path == "*" && self.method == "OPTIONS" => {
                 Refusal::new(Rejection::RouteNotFound).because("the asterisk form names no resource")
             }
             PathFault::NotAbsolute => malformed("a target that does not begin with a slash"),
@@ -234,6 +245,7 @@ mod tests {
         let request = Request {
             listener: ListenerId(0),
             version,
+            is_encrypted: false,
             method: "GET",
             authority,
             path: "/",
@@ -276,10 +288,11 @@ mod tests {
         let host = ("host", "a");
         let version = Version::HTTP_11;
         check(version, None, &[host, ("content-length", "7")], Ok("a Some(7)"));
+        check(version, None, &[host, ("content-length", "0")], Ok("a Some(0)"));
         check(version, None, &[host, ("transfer-encoding", "Chunked")], Ok("a None"));
         check(Version::HTTP_10, None, &[host, ("transfer-encoding", "chunked")], MALFORMED);
         check(version, None, &[host, ("content-length", "7"), ("transfer-encoding", "chunked")], MALFORMED);
-        for length in ["", "+7", "7,7", "0x7", "-1", "18446744073709551616", "7 "] {
+        for length in ["", "+7", "007", "00", "7,7", "0x7", "-1", "18446744073709551616", "7 "] {
             check(version, None, &[host, ("content-length", length)], MALFORMED);
         }
         for coding in ["", "gzip, chunked", "chunked, chunked", "identity", "chunked;x"] {

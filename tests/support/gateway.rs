@@ -33,6 +33,12 @@ pub(crate) struct Builder {
     folder: Folder,
 }
 
+/// A gateway that listens, but is never ready.
+pub(crate) struct Unready {
+    _process: Process,
+    _folder: Folder,
+}
+
 /// A gateway that is ready.
 pub(crate) struct Gateway {
     process: Process,
@@ -107,6 +113,14 @@ impl Builder {
             }
         }
         panic!("no free port in {STARTS_MAX} starts");
+    }
+
+    /// Starts it without waiting: for what is never ready. Says where it will listen.
+    pub(crate) fn spawn_unready(self) -> (Unready, Address) {
+        let (process, listen, _) = self.spawn();
+        let accepts = eventually(PATIENCE, || Wire::connect(&listen).ok());
+        assert!(accepts.is_some(), "nobody listens on {listen}");
+        (Unready { _process: process, _folder: self.folder }, listen)
     }
 
     /// Starts it and waits until it has ended: for what must not start. Gives its files too.

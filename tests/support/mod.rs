@@ -1,6 +1,7 @@
 //! What the integration tests stand on: the real binary, byte-exact sockets, keys and tokens. It never decides what is right: tests do.
 #![allow(dead_code, reason = "support is written for all test files, also for those that come later")]
 
+pub(crate) mod attack;
 pub(crate) mod client;
 pub(crate) mod corpora;
 pub(crate) mod fixture;
@@ -12,6 +13,7 @@ pub(crate) mod minted;
 pub(crate) mod peers;
 pub(crate) mod problem;
 pub(crate) mod process;
+pub(crate) mod reported;
 pub(crate) mod ruleset;
 pub(crate) mod server;
 pub(crate) mod shared;

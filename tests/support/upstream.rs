@@ -68,6 +68,8 @@ pub(crate) struct Upstream {
 struct Record {
     state: Mutex<State>,
     changed: Condvar,
+    /// Every byte of every connection, also of what never became a request.
+    bytes: Arc<Mutex<Vec<u8>>>,
 }
 
 struct State {
@@ -88,11 +90,11 @@ impl Upstream {
 
     fn with(listen: impl FnOnce(Box<dyn Fn(Wire) + Send + Sync>) -> Server) -> Self {
         let state = State { answer: Answer::Echo, seen: Vec::new() };
-        let record = Arc::new(Record { state: Mutex::new(state), changed: Condvar::new() });
+        let record = Arc::new(Record { state: Mutex::new(state), changed: Condvar::new(), bytes: Arc::default() });
         let handled = record.clone();
         let server = listen(Box::new(move |wire| {
             // A peer that goes away is no concern of the upstream.
-            let _ = serve(wire, &handled);
+            let _ = serve(wire.recorded_in(handled.bytes.clone()), &handled);
         }));
         Self { server, record }
     }
@@ -115,6 +117,11 @@ impl Upstream {
     /// What was seen since the last call.
     pub(crate) fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut self.record.locked().seen)
+    }
+
+    /// Every byte that came since the last call, whether it became a request or not.
+    pub(crate) fn take_bytes(&self) -> Vec<u8> {
+        std::mem::take(&mut self.record.bytes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many connections were accepted.

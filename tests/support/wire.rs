@@ -2,9 +2,11 @@
 use std::{
     fmt,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use super::waiting::PATIENCE;
@@ -68,6 +70,13 @@ impl Stream {
         }
     }
 
+    fn set_read_timeout(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(Some(time)),
+            Self::Unix(stream) => stream.set_read_timeout(Some(time)),
+        }
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
@@ -88,6 +97,7 @@ impl Stream {
 pub(crate) struct Wire {
     stream: Stream,
     unread: Vec<u8>,
+    record: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
 impl Wire {
@@ -99,10 +109,32 @@ impl Wire {
         })
     }
 
+    /// Connects from this address. Only the asynchronous library can bind a socket that then connects.
+    pub(crate) fn connect_from(source: IpAddr, address: &Address) -> io::Result<Self> {
+        let Address::Tcp(address) = address else { return Err(io::Error::other("a unix socket has no addresses")) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let stream = runtime.block_on(async {
+            let socket = match source {
+                IpAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+                IpAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+            };
+            socket.bind(SocketAddr::new(source, 0))?;
+            socket.connect(*address).await?.into_std()
+        })?;
+        stream.set_nonblocking(false)?;
+        Self::new(Stream::Tcp(stream))
+    }
+
     /// Takes over an accepted connection.
     pub(crate) fn new(stream: Stream) -> io::Result<Self> {
         stream.bound_by_patience()?;
-        Ok(Self { stream, unread: Vec::new() })
+        Ok(Self { stream, unread: Vec::new(), record: None })
+    }
+
+    /// Adds every byte that is read from now on to `record`, whether it is understood or not.
+    pub(crate) fn recorded_in(mut self, record: Arc<Mutex<Vec<u8>>>) -> Self {
+        self.record = Some(record);
+        self
     }
 
     /// Sends the bytes as they are.
@@ -147,6 +179,17 @@ impl Wire {
                 return if self.unread.is_empty() { Ok(None) } else { Err(cut("in the head")) };
             }
         }
+    }
+
+    /// Reads for so long, or until the peer closes or resets; says whether it did, and then gives all that came before.
+    pub(crate) fn read_for(&mut self, time: Duration) -> (Vec<u8>, bool) {
+        let _ = self.stream.set_read_timeout(time);
+        let is_closed = match self.fill() {
+            Ok(amount) => amount == 0,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+        };
+        let _ = self.stream.set_read_timeout(PATIENCE);
+        (if is_closed { std::mem::take(&mut self.unread) } else { Vec::new() }, is_closed)
     }
 
     /// Exactly so many bytes.
@@ -227,6 +270,9 @@ impl Wire {
         let mut buffer = [0; 16 * 1024];
         let amount = self.stream.read(&mut buffer)?;
         self.unread.extend_from_slice(&buffer[..amount]);
+        if let Some(record) = &self.record {
+            record.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..amount]);
+        }
         Ok(amount)
     }
 

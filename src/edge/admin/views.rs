@@ -5,6 +5,7 @@ use crate::{
     edge::{clock, installed::Installed},
     gate::{
         algorithm::KeyType,
+        cors::{AllowedOrigins, Cors},
         issuer::{Audiences, Issuer},
         keys::Key,
         policy::Names,
@@ -46,6 +47,7 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
             TokenSource::Authorization => "header Authorization".to_owned(),
             TokenSource::Header(name) => format!("header {name}"),
             TokenSource::Query(name) => format!("query {name}"),
+            TokenSource::Cookie(name) => format!("cookie {name}"),
         })
         .collect();
     json!({
@@ -64,6 +66,8 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
             "roles": route.requirement.roles.as_ref().map(view_of_names),
         },
         "token_sources": sources,
+        "csrf": { "origins": route.cross_site.origins() },
+        "cors": route.cors.as_ref().map(view_of_cors),
         "upstream": match &route.action {
             Action::Forward(id) => installed.upstream_name(*id),
             Action::Respond { .. } => None,
@@ -72,6 +76,22 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
             Action::Forward(_) => None,
             Action::Respond { status, .. } => Some(status),
         },
+    })
+}
+
+fn view_of_cors(cors: &Cors) -> Value {
+    let Cors::Gate(rule) = cors else { return json!("upstream") };
+    let grant = rule.grant();
+    json!({
+        "origins": match &grant.origins {
+            AllowedOrigins::Any => json!(["*"]),
+            AllowedOrigins::Listed(origins) => json!(origins),
+        },
+        "methods": grant.methods,
+        "headers": grant.headers,
+        "expose": grant.expose,
+        "credentials": grant.credentials,
+        "max_age_seconds": grant.max_age.map(|max_age| max_age.as_secs()),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Finds an issuer's metadata, and by it where its keys are: OpenID Connect Discovery 1.0 §4, then RFC 8414 §3. It blocks,
 //! as the fetch beneath it. It keeps nothing, takes no issuer's word for another issuer, and fetches no key.
-mod document;
+pub mod document;
 mod well_known;
 
 use std::fmt;

@@ -5,7 +5,7 @@
 //! TLS is rustls with the ring provider, which is the process-wide default that Pingora installs too; aws-lc-rs checks
 //! tokens and has no part in it.
 mod address;
-mod answer;
+pub mod answer;
 mod connecting;
 mod error;
 mod proxies;

@@ -1,0 +1,30 @@
+//! Authority and path of a request target. They are told apart by Pingora's own classifier, so that no two parsers can
+//! disagree about one target; what they mean is for the gate to say.
+use pingora::http::{
+    RequestHeader,
+    authority::{RawTargetAuthority, raw_target_authority},
+};
+
+/// The authority, where the target names one, and the path.
+///
+/// A target in neither origin nor absolute form (RFC 9112 §3.2) is a path as a whole, which the gate refuses: Pingora
+/// calls it `/`, and would forward it as it was sent. So is one of another scheme, which is for a proxy and not for a
+/// server of HTTP (RFC 9110 §7.4).
+pub fn authority_and_path(header: &RequestHeader) -> (Option<&str>, &str) {
+    let target = header.raw_path();
+    match raw_target_authority(target) {
+        RawTargetAuthority::Absolute { scheme, authority, .. } if is_http(scheme) => {
+            (Some(std::str::from_utf8(authority).unwrap_or_default()), header.uri.path())
+        }
+        RawTargetAuthority::None if target.starts_with(b"/") => {
+            (header.uri.authority().map(|authority| authority.as_str()), header.uri.path())
+        }
+        RawTargetAuthority::Absolute { .. } | RawTargetAuthority::None | RawTargetAuthority::AmbiguousAuthority => {
+            (None, std::str::from_utf8(target).unwrap_or_default())
+        }
+    }
+}
+
+fn is_http(scheme: &[u8]) -> bool {
+    scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
+}
