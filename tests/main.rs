@@ -13,6 +13,7 @@ mod admin;
 mod architecture;
 mod attacks;
 mod browsers;
+mod certificates;
 mod connections;
 mod corpora;
 mod decision_table;

@@ -10,6 +10,7 @@
 )]
 
 pub mod admin_client;
+pub mod ca;
 pub mod config_file;
 pub mod demo;
 pub mod generate;
@@ -157,6 +158,7 @@ enum Verb {
     Init(init::InitArguments),
     Demo(demo::DemoArguments),
     Token(token::TokenArguments),
+    Ca(ca::CaArguments),
     Healthcheck(healthcheck::HealthcheckArguments),
     Revoke(Box<revoke::RevokeArguments>),
     Unrevoke(revoke::UnrevokeArguments),
@@ -174,6 +176,7 @@ impl Verb {
             Self::Init(arguments) => init::run(arguments, output, &mut io::stderr()),
             Self::Demo(arguments) => demo::run(arguments, output),
             Self::Token(arguments) => token::run(arguments, output),
+            Self::Ca(arguments) => ca::run(arguments, output),
             Self::Healthcheck(arguments) => healthcheck::run(arguments, output),
             Self::Revoke(arguments) => revoke::revoke(arguments, output),
             Self::Unrevoke(arguments) => revoke::unrevoke(arguments, output),
@@ -259,6 +262,14 @@ mod tests {
             "portcullis token mint --key key.pem",
             "portcullis token inspect -",
             "portcullis token keygen --private key.pem",
+            "portcullis ca init --directory ca --years 5",
+            "portcullis ca issue gateway --gateway",
+            "portcullis ca issue orders --dns orders.internal,orders.test --ip 10.0.0.7 --ip fd00::7 --days 7",
+            "portcullis ca issue orders --output tls --group-readable --replace",
+            "portcullis ca renew --all",
+            "portcullis ca renew orders payments --force",
+            "portcullis ca show",
+            "portcullis ca show orders --format json --at 2026-11-23T09:30:00Z",
             "portcullis healthcheck --admin unix:/run/portcullis/admin.sock",
             "portcullis revoke --issuer main --sub u1 --note left",
             "portcullis revoke --sid s1 --for 24h --admin 127.0.0.1:9400 --token-file write.token",
@@ -270,9 +281,21 @@ mod tests {
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
-        for line in
-            ["portcullis reload", "portcullis run extra", "portcullis token", "portcullis validate --format xml"]
-        {
+        for line in [
+            "portcullis reload",
+            "portcullis run extra",
+            "portcullis token",
+            "portcullis validate --format xml",
+            "portcullis ca",
+            "portcullis ca renew",
+            "portcullis ca renew --all orders",
+            "portcullis ca issue",
+            "portcullis ca issue Orders",
+            "portcullis ca issue orders --days 0",
+            "portcullis ca issue orders --days 398",
+            "portcullis ca issue gateway --gateway --dns orders",
+            "portcullis ca issue orders --group-readable",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

@@ -92,7 +92,10 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
 }
 
 /// Tries whether this user can write to a directory and nobody else but root can. Answers who this user is.
-pub(super) fn try_writing(path: &Path) -> io::Result<u32> {
+///
+/// # Errors
+/// The system's, or who else may write to it.
+pub fn try_writing(path: &Path) -> io::Result<u32> {
     let probe = path.join(format!(".probe-{}", std::process::id()));
     let user = new_file(&probe)?.metadata()?.uid();
     fs::remove_file(&probe)?;

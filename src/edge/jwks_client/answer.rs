@@ -80,7 +80,7 @@ pub fn entity_tag(headers: &HeaderMap) -> Option<Box<str>> {
     (tags.next().is_none() && is_entity_tag(tag)).then(|| Box::from(tag))
 }
 
-/// Whether this is an entity tag, weak or strong (RFC 9110 §8.8.3), of at most [`ENTITY_TAG_BYTES_MAX`] bytes of ASCII.
+/// Whether this is an entity tag, weak or strong (RFC 9110 §8.8.3), of at most `ENTITY_TAG_BYTES_MAX` bytes of ASCII.
 pub fn is_entity_tag(text: &str) -> bool {
     let opaque = text.strip_prefix("W/").unwrap_or(text);
     let within = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
