@@ -169,6 +169,8 @@ fn each_path_says_which_methods_it_takes() {
         let response = house.ask(method, target, &[("Authorization", &write)]);
         assert_eq!((response.status, response.header("Allow")), (status, allow), "{method} {target}");
     }
+    let said = house.gateway.stop().stderr;
+    assert!(said.contains("asked for the keys of issuer fixed to be refreshed: they are not fetched"), "{said}");
 }
 
 #[test]

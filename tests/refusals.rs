@@ -9,11 +9,12 @@ use crate::support::{
     gateway::Gateway,
     keys::{SigningKey, encoded},
     problem::{challenge_parameters, check_problem},
+    reported::check_reported,
     server::free_address,
     shared::Shared,
     token::{Token, bearer, now},
     upstream::{Answer, Upstream},
-    waiting::{Gate, PATIENCE, eventually},
+    waiting::Gate,
 };
 
 const ROUTES: &str = r#"
@@ -113,11 +114,13 @@ fn rows_of_tokens() -> Vec<Row> {
     ]
 }
 
-/// The refusals that need a house of their own, each reached by a test below.
+/// The refusals that need a house of their own, each reached by a test below or in `limits`.
 const REASONS_WITH_THEIR_OWN_TEST: &[&str] = &[
     "claim_mismatch",
     "body_too_large",
     "request_timeout",
+    "rate_limited",
+    "overloaded",
     "upstream_unreachable",
     "upstream_timeout",
     "keys_unavailable",
@@ -126,41 +129,6 @@ const REASONS_WITH_THEIR_OWN_TEST: &[&str] = &[
 fn house() -> Arc<House> {
     static SHARED: Shared<House> = Shared::new();
     SHARED.get(|| House::start("limits: {body_bytes: 64KiB}", ROUTES))
-}
-
-/// The value of the first member `reason` anywhere in a log line.
-fn reason_in(line: &Value) -> Option<&str> {
-    let members = line.as_object()?;
-    members.get("reason").and_then(Value::as_str).or_else(|| members.values().find_map(reason_in))
-}
-
-/// Whether a metric line is this metric with all these labels.
-fn is_metric(line: &str, name: &str, labels: &[(&str, &str)]) -> bool {
-    line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'))
-        && labels.iter().all(|(label, value)| *value == "*" || line.contains(&format!("{label}=\"{value}\"")))
-}
-
-/// Waits until a metric counts at least one.
-fn check_counted(gateway: &Gateway, name: &str, labels: &[(&str, &str)]) {
-    let counted = || (gateway.metric(|line| is_metric(line, name, labels)) >= 1.0).then_some(());
-    assert!(eventually(PATIENCE, counted).is_some(), "{name}{labels:?} is not counted");
-}
-
-/// What must be known inside of a refusal that a client has got.
-fn check_reported(gateway: &Gateway, request_id: &str, route: &str, reason: &str, status: u16, method: &str) {
-    let line = gateway.access_line(request_id);
-    assert_eq!(line["status"], status, "{line}");
-    assert_eq!(reason_in(&line), Some(reason), "{line}");
-    assert!(route == "*" || line["route"] == route, "{route}: {line}");
-    let code = status.to_string();
-    check_counted(gateway, "portcullis_http_requests_total", &[("route", route), ("method", method), ("code", &code)]);
-    let about_tokens =
-        (status == 400 && reason.starts_with("token_")) || matches!(status, 401 | 403) || reason == "keys_unavailable";
-    if about_tokens {
-        assert_eq!(line["auth"]["result"], "rejected", "{line}");
-        check_counted(gateway, "portcullis_auth_rejections_total", &[("route", route), ("reason", reason)]);
-        check_counted(gateway, "portcullis_auth_decisions_total", &[("route", route), ("result", "rejected")]);
-    }
 }
 
 #[test]
@@ -451,7 +419,7 @@ fn broken_signature_bytes_are_a_malformed_token_before_anything_else() {
 fn every_reason_that_this_file_reaches_is_told_apart() {
     let reached: BTreeSet<&str> =
         row_per_reason().iter().map(|row| row.reason).chain(REASONS_WITH_THEIR_OWN_TEST.iter().copied()).collect();
-    assert_eq!(reached.len(), 31, "{reached:?}");
+    assert_eq!(reached.len(), 33, "{reached:?}");
 }
 
 // Goes in with the product's table of refusals, and takes the place of the test above:

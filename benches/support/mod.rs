@@ -23,6 +23,7 @@ use portcullis::{
     gate::{
         algorithm::{Algorithm, Algorithms, KeyType},
         claims::Identity,
+        cross_site::CrossSiteRule,
         decide::{Decision, Ruleset},
         extraction::{HeaderValueSource, IdentityHeader},
         firewall::{FirewallNames, HeaderFirewall},
@@ -30,7 +31,9 @@ use portcullis::{
         keys::KeySet,
         policy::{Names, Requirement},
         request::{Request, RequestLimits},
-        route::{Action, Authentication, HostPattern, ListenerId, PathPattern, PathReadings, Route, UpstreamId},
+        route::{
+            Action, Authentication, BodyLimit, HostPattern, ListenerId, PathPattern, PathReadings, Route, UpstreamId,
+        },
         route_table::RouteTable,
         sources::TokenSource,
         time::UnixTime,
@@ -215,6 +218,7 @@ impl Head {
         Request {
             listener: ListenerId(0),
             version: Version::HTTP_11,
+            is_encrypted: false,
             method: "GET",
             authority: None,
             path: self.path,
@@ -358,10 +362,13 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
         requirement: if authentication == Authentication::Required { requirement } else { Requirement::default() },
         token_sources: vec![TokenSource::Authorization],
         forward_token: false,
+        cross_site: CrossSiteRule::default(),
+        cors: None,
         action: Action::Forward(UpstreamId(0)),
         rewrite: Default::default(),
         request_headers: Default::default(),
         response_headers: Default::default(),
         timeout: None,
+        body_limit: BodyLimit::Inherited,
     }
 }

@@ -2,7 +2,8 @@
 //! about requests.
 //!
 //! A verb takes its arguments and a place for its results; what goes wrong comes back as a [`CommandError`] and is
-//! written to standard error here, once. No verb ends the process or writes to standard error by itself.
+//! written to standard error here, once. No verb ends the process or writes to standard error by itself; one that has
+//! something to say besides its result is given a place for that too.
 #![expect(
     clippy::disallowed_methods,
     reason = "a command reads the clock, the environment and files and hands them down as values, as the edge does"
@@ -12,9 +13,11 @@ pub mod config_file;
 pub mod demo;
 pub mod generate;
 pub mod healthcheck;
+pub mod init;
 pub mod input;
 pub mod logging;
 pub mod moment;
+pub mod new_file;
 pub mod run;
 pub mod schema;
 pub mod token;
@@ -117,6 +120,7 @@ pub enum Format {
 const EXAMPLES: &str = "\
 Examples:
   portcullis demo                              try it, without file or network
+  portcullis init --discovery https://id.example.com/    a config to begin with
   portcullis validate -c portcullis.yaml       every error of a config
   portcullis run -c portcullis.yaml            the gateway
   portcullis healthcheck --admin 127.0.0.1:9400
@@ -148,6 +152,7 @@ pub struct Cli {
 enum Verb {
     Run(run::RunArguments),
     Validate(validate::ValidateArguments),
+    Init(init::InitArguments),
     Demo(demo::DemoArguments),
     Token(token::TokenArguments),
     Healthcheck(healthcheck::HealthcheckArguments),
@@ -161,6 +166,7 @@ impl Verb {
         match self {
             Self::Run(arguments) => run::run(arguments, output),
             Self::Validate(arguments) => validate::run(arguments, output),
+            Self::Init(arguments) => init::run(arguments, output, &mut io::stderr()),
             Self::Demo(arguments) => demo::run(arguments, output),
             Self::Token(arguments) => token::run(arguments, output),
             Self::Healthcheck(arguments) => healthcheck::run(arguments, output),
@@ -238,6 +244,8 @@ mod tests {
             "portcullis run -c gateway.yaml",
             "portcullis run --config -",
             "portcullis validate --without-secrets --format json",
+            "portcullis init --discovery https://auth.example.com/",
+            "portcullis init --discovery https://a.test --token-file - --output a.yaml --ca-file ca.pem --insecure-http",
             "portcullis demo --check",
             "portcullis demo --listen 127.0.0.1:8081 --admin 127.0.0.1:9401",
             "portcullis token mint --key key.pem",

@@ -217,6 +217,7 @@ mod tests {
     use crate::config::scalar::ScalarKind;
     use crate::config::surroundings::given::Given;
     use crate::config::yaml::parse;
+    use proptest::prelude::*;
 
     fn world() -> Given {
         Given::default().variable("N", "4").variable("EMPTY", "").variable("S", "s3cret").variable("B", "[a, b]: {c}")
@@ -331,5 +332,33 @@ mod tests {
         expand(&mut node, &Given::default().variable("BIG", &"x".repeat(100_000)), &mut problems);
         assert!(problems.has_errors());
         assert!(problems.render().contains("too much text"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_whose_dollars_are_doubled_means_itself(text in "[a-z${}:?-]{0,20}") {
+            let spelt: String = pieces(&text.replace('$', "$$"))
+                .into_iter()
+                .map(|piece| match piece {
+                    Piece::Text(text) => text,
+                    Piece::Dollar => "$",
+                    Piece::Variable { written, .. } | Piece::Wrong { written, .. } => panic!("{written:?} is left"),
+                })
+                .collect();
+            prop_assert_eq!(spelt, text);
+        }
+
+        #[test]
+        fn no_piece_of_a_text_is_lost(text in "[a-zA-Z0-9_${}:?é-]{0,30}") {
+            let back: String = pieces(&text)
+                .into_iter()
+                .map(|piece| match piece {
+                    Piece::Text(text) => text,
+                    Piece::Dollar => "$$",
+                    Piece::Variable { written, .. } | Piece::Wrong { written, .. } => written,
+                })
+                .collect();
+            prop_assert_eq!(back, text);
+        }
     }
 }

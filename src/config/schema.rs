@@ -188,6 +188,7 @@ mod tests {
             "limits: {body_bytes: false}",
             "log: {access: off}",
             "log: {access: false}",
+            "token: {sources: [{cookie: a, insecure_cookie_name: true}]}",
             "admin: {address: off}",
             "identity: {headers: {X-A: a, X-B: [a, b], X-C: {from: subject}, X-D: {claim: [a, b], required: true}}}",
         ] {
@@ -201,8 +202,8 @@ mod tests {
             "server: {drain_delay: 0s}",
             "log: {access: xml}",
             "token: {sources: []}",
-            "token: {sources: [{header: A, query: b}]}",
-            "token: {sources: [{cookie: a}]}",
+            "token: {sources: [{header: A, websocket_protocol: b}]}",
+            "token: {sources: [{cooky: a}]}",
             "upstreams: {a: {}}",
             "upstreams: {a: {servers: []}}",
             "issuers: {a: {issuer: b}}",

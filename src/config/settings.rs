@@ -28,8 +28,8 @@ pub struct Startup {
     pub log: Log,
     /// Bounds of the claims cache.
     pub claims_cache: CacheLimits,
-    /// How long a client may take.
-    pub client_timeouts: ClientTimeouts,
+    /// What clients may take of the process.
+    pub clients: ClientLimits,
 }
 
 /// Settings that can be replaced while the process runs.
@@ -177,10 +177,41 @@ pub struct CacheLimits {
     pub bytes: u64,
 }
 
+/// What clients may take of the process: time, connections, patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// How long a client may take.
+    pub timeouts: ClientTimeouts,
+    /// How many connections may be open.
+    pub connections: ConnectionLimits,
+    /// How many tokens from one address may fail; nothing without a limit.
+    pub failed_authentications: Option<Rate>,
+}
+
+/// How many connections of clients may be open at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// On all listeners together.
+    pub total: usize,
+    /// From one address, IPv6 by the first 64 bits; nothing without a limit.
+    pub per_address: Option<usize>,
+}
+
+/// So many events in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Events; at least one.
+    pub events: u64,
+    /// The time; at least a second.
+    pub period: Duration,
+}
+
 /// How long a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientTimeouts {
-    /// Between two reads of a body.
+    /// For the whole head of a request, from its first byte; for the first one from the opening of the connection.
+    pub head: Duration,
+    /// Between two reads of a body, and between two moments in which something of a response is taken.
     pub body: Duration,
     /// Between two requests on one connection.
     pub keepalive: Duration,

@@ -83,6 +83,14 @@ impl Sources {
     }
 }
 
+/// Line and column of the place behind `text`, which starts a source: a byte order mark is no column.
+pub(in crate::config) fn end_of(text: &str) -> (usize, usize) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = lines_of(text);
+    let last = lines.last().and_then(|line| text.get(line.clone())).unwrap_or_default();
+    (lines.len(), last.chars().count().saturating_add(1))
+}
+
 /// Line ends as YAML has them (section 5.4): `\n`, `\r\n` and a `\r` alone.
 fn lines_of(text: &str) -> Vec<Range<usize>> {
     let mut lines = Vec::new();

@@ -8,7 +8,7 @@ use crate::config::bounds::{Budget, DOCUMENT_BYTES_MAX, Extent, too_deep};
 use crate::config::error::{ConfigError, Problems};
 use crate::config::key_path::KeyPath;
 use crate::config::scalar::{Scalar, ScalarKind, Style};
-use crate::config::source::{Position, SourceId};
+use crate::config::source::{self, Position, SourceId};
 use crate::config::syntax;
 use crate::config::tree::{Entry, Key, Node, Value};
 
@@ -46,8 +46,7 @@ pub fn parse(name: &str, bytes: &[u8], problems: &mut Problems) -> Option<Node> 
 /// The place after valid text.
 fn end_of(source: SourceId, valid: &[u8]) -> Position {
     let valid = String::from_utf8_lossy(valid);
-    let line = valid.matches('\n').count().saturating_add(1);
-    let column = valid.rsplit('\n').next().unwrap_or_default().chars().count().saturating_add(1);
+    let (line, column) = source::end_of(&valid);
     Position { source, line: small(line), column: small(column), length: 1 }
 }
 
@@ -724,6 +723,14 @@ mod tests {
             |     ^
             = hint: save it in the encoding UTF-8
         ");
+        for (text, line, column) in
+            [(b"a\rb\xff".as_slice(), 2, 2), (b"\r\n\xff", 2, 1), (b"\r\xff:\xff", 2, 1), (b"\xef\xbb\xbfa\xff", 1, 2)]
+        {
+            let mut problems = Problems::new();
+            assert!(parse("a.yaml", text, &mut problems).is_none());
+            let position = problems.sorted().first().unwrap().position;
+            assert_eq!((position.line, position.column), (line, column), "{text:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::{
 
 use crate::{
     edge::{clock, installed::Installed, metrics::InFlight, upstream::Target},
-    gate::{rejection::Refusal, route::UpstreamId},
+    gate::{
+        rejection::Refusal,
+        route::{Route, UpstreamId},
+    },
     state::gatekeeper::Judgement,
 };
 
@@ -65,6 +68,11 @@ impl Exchange {
             upstream_duration: None,
             _in_flight: in_flight,
         }
+    }
+
+    /// The route, once it was found.
+    pub fn route(&self) -> Option<&Route> {
+        self.installed.gatekeeper.ruleset().routes.route(self.judgement.as_ref()?.route?)
     }
 }
 

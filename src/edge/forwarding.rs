@@ -4,16 +4,18 @@
 //! nominates, so that nothing the client sent can remove or join them.
 use std::net::IpAddr;
 
-use http::{HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{Result, protocols::l4::socket::SocketAddr};
 use pingora_proxy::Session;
 
 use crate::{
-    edge::{exchange::Exchange, installed::Installed},
+    edge::{cors, exchange::Exchange, installed::Installed},
     gate::{
         claims::Identity,
-        decide::Decision,
+        cookies::CookieChange,
+        cors::Answer,
+        decide::{Decision, Passage},
         firewall::Ownership,
         route::{Route, RouteId},
     },
@@ -45,6 +47,11 @@ pub fn forwards_left(request: &RequestHeader) -> Option<u64> {
     field.to_str().ok()?.parse().ok()
 }
 
+/// Whether the client's connection is one of TLS.
+pub fn is_encrypted(session: &Session) -> bool {
+    session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
+}
+
 /// Makes the request that is forwarded: owned names leave in every spelling, then the gate's own are written.
 ///
 /// # Errors
@@ -53,7 +60,13 @@ pub fn rewrite_request(request: &mut RequestHeader, exchange: &Exchange, origin:
     let installed = &exchange.installed;
     let Some(judgement) = &exchange.judgement else { return Ok(()) };
     let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
-    remove_owned(request, installed, id, route);
+    let passage = Passage { route, is_preflight: judgement.is_preflight };
+    remove_owned(request, installed, id, passage);
+    match installed.gatekeeper.ruleset().forwarded_cookies(passage, &request.headers) {
+        CookieChange::Unchanged => {}
+        CookieChange::Removed => drop(request.remove_header(&header::COOKIE)),
+        CookieChange::Replaced(cookies) => request.insert_header(header::COOKIE, cookies)?,
+    }
     if let Some(resolved) = installed.route(id) {
         for (name, value) in &resolved.request_set {
             request.insert_header(name.clone(), value.clone())?;
@@ -80,14 +93,14 @@ fn route_of(installed: &Installed, id: Option<RouteId>) -> Option<(RouteId, &Rou
     Some((id, installed.gatekeeper.ruleset().routes.route(id)?))
 }
 
-fn remove_owned(request: &mut RequestHeader, installed: &Installed, id: RouteId, route: &Route) {
+fn remove_owned(request: &mut RequestHeader, installed: &Installed, id: RouteId, passage: Passage<'_>) {
     let ruleset = installed.gatekeeper.ruleset();
     let route_owns = |name: &str| {
         installed.route(id).is_some_and(|resolved| resolved.request_firewall.ownership(name) != Ownership::Free)
     };
     let leaves = |name: &HeaderName| match ruleset.firewall.ownership(name.as_str()) {
         Ownership::Owned => true,
-        Ownership::Plain if !ruleset.keeps_token_header(route, name, &request.headers) => true,
+        Ownership::Plain if !ruleset.keeps_token_header(passage, name, &request.headers) => true,
         Ownership::Plain | Ownership::Free if route_owns(name.as_str()) => true,
         Ownership::Plain => false,
         Ownership::Free => installed.drop_underscore_headers && name.as_str().contains('_'),
@@ -143,11 +156,12 @@ fn write_identity(request: &mut RequestHeader, installed: &Installed, identity: 
     Ok(())
 }
 
-/// Makes the response that the client gets: without hop-by-hop fields and identity headers, with the request's id.
+/// Makes the response that the client gets: without hop-by-hop fields and identity headers, with the request's id and, for
+/// `request`, what pages of other origins may do.
 ///
 /// # Errors
 /// A value that no header can hold: a fault of the gateway.
-pub fn rewrite_response(response: &mut ResponseHeader, exchange: &Exchange) -> Result<()> {
+pub fn rewrite_response(response: &mut ResponseHeader, exchange: &Exchange, request: &HeaderMap) -> Result<()> {
     let installed = &exchange.installed;
     remove_hop_by_hop(response);
     let told = |name: &HeaderName| installed.response_firewall.ownership(name.as_str()) != Ownership::Free;
@@ -157,7 +171,7 @@ pub fn rewrite_response(response: &mut ResponseHeader, exchange: &Exchange) -> R
     }
     response.insert_header("X-Request-Id", exchange.identifiers.request())?;
     let Some(judgement) = &exchange.judgement else { return Ok(()) };
-    if judgement.token_in_query && !is_public(response) {
+    if judgement.is_private && !is_public(response) {
         response.append_header(header::CACHE_CONTROL, "private")?;
     }
     let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
@@ -169,7 +183,10 @@ pub fn rewrite_response(response: &mut ResponseHeader, exchange: &Exchange) -> R
             response.insert_header(name.clone(), value.clone())?;
         }
     }
-    Ok(())
+    match cors::rule(exchange).filter(|_| !response.status.is_informational()) {
+        Some(rule) => cors::write(response, rule, request, Answer::Response),
+        None => Ok(()),
+    }
 }
 
 /// RFC 9110 §7.6.1: fields that are about one connection only, and those that `Connection` says are.

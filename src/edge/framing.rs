@@ -1,17 +1,17 @@
 //! Where one HTTP/1 message ends and the next begins, as far as Pingora leaves that to be put right (RFC 9112). It reads
 //! no body, and whether a request is well-formed is for the gate to say.
-use std::time::Duration;
-
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::Result;
 use pingora_proxy::Session;
 
-/// Keeps the connection for this long after the request, in whole seconds and at least one, if it is kept at all.
-pub fn keep_connection(session: &mut Session, idle: Duration) {
+/// Keeps the connection after the request, if it is kept at all, without a limit of Pingora's: how long is for the guard to
+/// say, which tells a connection without request from a request that comes slowly.
+pub fn keep_connection(session: &mut Session) {
     // Pingora has decided that: by what the client wants, by its version (§9.3), and because of ambiguous framing (§6.1).
     // To set a time would overrule it, but for `Connection: close`.
     if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(idle.as_secs().max(1)));
+        session.set_keepalive(Some(0));
     }
 }
 
@@ -20,7 +20,7 @@ pub fn keep_connection(session: &mut Session, idle: Duration) {
 ///
 /// # Errors
 /// Never: the field is a constant.
-pub fn restore_content_length(session: &mut Session) -> pingora_core::Result<()> {
+pub fn restore_content_length(session: &mut Session) -> Result<()> {
     if !session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
         return Ok(());
     }

@@ -10,22 +10,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora_core::{Error, ErrorSource, ErrorType, Result, upstreams::peer::HttpPeer};
+use pingora_core::{Error, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::{
-    config::settings::ClientTimeouts,
     edge::{
-        clock,
-        connection::Connection,
+        clock, cors,
         exchange::{Attempt, Exchange},
+        failure,
         forwarding::{self, Origin},
         framing,
+        guard::{Connection, Fault},
         installed::Installed,
         issuer_keys::KeyWaiters,
         metrics::Metrics,
         report::Reporter,
-        request_bytes, respond, target,
+        respond, target,
     },
     gate::{
         decide::Decision,
@@ -34,7 +34,11 @@ use crate::{
         request::Request,
         route::{Action, ListenerId, UpstreamId},
     },
-    state::gatekeeper::{Judgement, Patience},
+    state::{
+        address_group::AddressGroup,
+        failed_authentications::FailedAuthentications,
+        gatekeeper::{Judgement, Patience},
+    },
 };
 
 /// The proxy of one listener.
@@ -55,8 +59,10 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Tells what happened.
     pub reporter: Reporter,
-    /// How long a client may take.
-    pub client_timeouts: ClientTimeouts,
+    /// Longest time between two reads of a request body.
+    pub body_timeout: Duration,
+    /// Which addresses presented too many tokens that failed; nothing without a limit.
+    pub failed_authentications: Option<FailedAuthentications>,
     /// Requests that wait for keys.
     pub waiters: Arc<KeyWaiters>,
 }
@@ -65,13 +71,21 @@ impl Gateway {
     /// Decides a request, waiting once for keys where that may help.
     async fn decide(&self, session: &Session, exchange: &mut Exchange) -> Judgement {
         let mut patience = Patience::MayWait;
+        let address = forwarding::client_address(session).map(AddressGroup::of);
+        let failures = self.shared.failed_authentications.as_ref().zip(address);
         loop {
             let began = clock::monotonic();
+            let wait = failures.and_then(|(failures, address)| failures.wait(address, began));
             let judgement = {
                 let request = self.request(session);
-                exchange.installed.gatekeeper.decide(&request, clock::unix_time(), patience)
+                exchange.installed.gatekeeper.decide_after(&request, clock::unix_time(), patience, wait)
             };
             let Decision::AwaitKeys(issuer) = judgement.decision else {
+                if let (Some((failures, address)), Decision::Reject(refusal)) = (failures, &judgement.decision)
+                    && refusal.rejection().is_failed_authentication()
+                {
+                    failures.note(address, began);
+                }
                 self.shared.metrics.decided(judgement.cache, began.elapsed());
                 return judgement;
             };
@@ -92,6 +106,7 @@ impl Gateway {
         Request {
             listener: self.listener,
             version: header.version,
+            is_encrypted: forwarding::is_encrypted(session),
             method: header.method.as_str(),
             authority,
             path,
@@ -103,23 +118,27 @@ impl Gateway {
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, refusal: Refusal) -> Result<()> {
         let realm = &exchange.installed.gatekeeper.ruleset().realm;
-        let sent = respond::refuse(session, &refusal, realm, exchange.identifiers.request()).await;
+        let cors = cors::rule(exchange);
+        let sent = respond::refuse(session, &refusal, realm, exchange.identifiers.request(), cors).await;
         exchange.refusal = Some(refusal);
         sent
     }
 
     /// What is to become of a request that may pass: nothing when it is to be forwarded.
     async fn answer_here(&self, session: &mut Session, exchange: &Exchange) -> Result<bool> {
-        let route = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
-        let ruleset = exchange.installed.gatekeeper.ruleset();
-        match route.and_then(|id| ruleset.routes.route(id)).map(|route| &route.action) {
+        if cors::answer_preflight(session, exchange).await? {
+            return Ok(true);
+        }
+        match exchange.route().map(|route| &route.action) {
             Some(Action::Respond { status, body }) => {
-                respond::answer(session, *status, body.as_deref(), exchange.identifiers.request()).await?;
+                let cors = cors::rule(exchange);
+                respond::answer(session, *status, body.as_deref(), exchange.identifiers.request(), cors).await?;
                 Ok(true)
             }
             Some(Action::Forward(_)) if forwarding::forwards_left(session.req_header()) == Some(0) => {
                 let request_id = exchange.identifiers.request();
-                respond::answer(session, StatusCode::NO_CONTENT.as_u16(), None, request_id).await?;
+                let cors = cors::rule(exchange);
+                respond::answer(session, StatusCode::NO_CONTENT.as_u16(), None, request_id, cors).await?;
                 Ok(true)
             }
             Some(Action::Forward(_)) | None => Ok(false),
@@ -135,14 +154,13 @@ impl ProxyHttp for Gateway {
         Exchange::begin(self.shared.installed.load_full(), self.shared.metrics.in_flight())
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Exchange) -> Result<()> {
-        let timeouts = &self.shared.client_timeouts;
-        Connection::note_request(session);
-        framing::keep_connection(session, timeouts.keepalive);
+    async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        Connection::note_request(session, exchange.identifiers);
+        framing::keep_connection(session);
         framing::restore_content_length(session)?;
         framing::spare_interim_responses(session);
         if !session.is_upgrade_req() {
-            session.set_read_timeout(Some(timeouts.body));
+            session.set_read_timeout(Some(self.shared.body_timeout));
         }
         Ok(())
     }
@@ -188,7 +206,7 @@ impl ProxyHttp for Gateway {
             return Err(Error::new_down(ErrorType::InvalidHTTPHeader));
         }
         exchange.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
-        let limit = exchange.installed.gatekeeper.ruleset().limits.body_bytes;
+        let limit = body_bytes_max(exchange);
         if limit.is_some_and(|limit| exchange.body_bytes > limit) {
             exchange.refusal = Some(
                 Refusal::new(Rejection::BodyTooLarge).because(format!("more than {} bytes", limit.unwrap_or_default())),
@@ -237,7 +255,7 @@ impl ProxyHttp for Gateway {
         let origin = Origin {
             client: forwarding::client_address(session),
             host: session.req_header().headers.get(http::header::HOST),
-            is_encrypted: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+            is_encrypted: forwarding::is_encrypted(session),
         };
         forwarding::rewrite_request(request, exchange, origin)
     }
@@ -272,7 +290,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> Result<()> {
         framing::fit_to_client(session, response);
-        forwarding::rewrite_response(response, exchange)
+        forwarding::rewrite_response(response, exchange, &session.req_header().headers)
     }
 
     fn fail_to_connect(
@@ -307,10 +325,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
-        let refusal = exchange.refusal.take().or_else(|| match Connection::is_head_overdue(session) {
-            true => Some(Refusal::new(Rejection::UpstreamTimeout).because("no head of a response in time")),
-            false => refusal_of(error),
-        });
+        let refusal = exchange.refusal.take().or_else(|| failure::refusal_of(session, error));
         let Some(refusal) = refusal else {
             // The client went away: nobody is there to be answered.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -339,11 +354,16 @@ impl ProxyHttp for Gateway {
     }
 }
 
+/// Longest body of a request that may pass, in bytes.
+fn body_bytes_max(exchange: &Exchange) -> Option<u64> {
+    let ruleset = exchange.installed.gatekeeper.ruleset();
+    let route = exchange.judgement.as_ref().and_then(|judgement| ruleset.routes.route(judgement.route?));
+    route.map_or(ruleset.limits.body_bytes, |route| ruleset.body_bytes_max(route))
+}
+
 /// Where a request that may pass is to go, and how long the head of the response may take.
 fn destination(exchange: &Exchange) -> Result<(UpstreamId, Option<Duration>)> {
-    let id = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
-    let route = id.and_then(|id| exchange.installed.gatekeeper.ruleset().routes.route(id));
-    match route.map(|route| (&route.action, route.timeout)) {
+    match exchange.route().map(|route| (&route.action, route.timeout)) {
         Some((Action::Forward(upstream), timeout)) => Ok((*upstream, timeout)),
         Some((Action::Respond { .. }, _)) | None => Err(Error::new(ErrorType::InternalError)),
     }
@@ -357,29 +377,6 @@ fn may_try_again(exchange: &Exchange) -> bool {
         .is_some_and(|attempt| attempt.tried.len() <= exchange.installed.upstreams.retries(attempt.upstream))
 }
 
-fn malformed(fault: request_bytes::Fault) -> Refusal {
+fn malformed(fault: Fault) -> Refusal {
     Refusal::new(Rejection::RequestMalformed).because(fault.to_string())
-}
-
-/// What a failure is to the client; nothing when it was the client that went away.
-fn refusal_of(error: &Error) -> Option<Refusal> {
-    use ErrorType as Type;
-    let detail = error.etype().as_str().to_owned();
-    let timed_out = matches!(
-        error.etype(),
-        Type::ConnectTimedout | Type::ReadTimedout | Type::WriteTimedout | Type::TLSHandshakeTimedout
-    );
-    let rejection = match error.esource() {
-        ErrorSource::Upstream if timed_out => Rejection::UpstreamTimeout,
-        ErrorSource::Upstream => Rejection::UpstreamUnreachable,
-        ErrorSource::Downstream if timed_out => Rejection::RequestTimeout,
-        ErrorSource::Downstream
-            if matches!(error.etype(), Type::ReadError | Type::WriteError | Type::ConnectionClosed) =>
-        {
-            return None;
-        }
-        ErrorSource::Downstream => Rejection::RequestMalformed,
-        ErrorSource::Internal | ErrorSource::Unset => Rejection::Internal,
-    };
-    Some(Refusal::new(rejection).because(detail))
 }

@@ -10,7 +10,8 @@ use crate::{
     edge::{
         access_log::{AccessLog, AuthRecord, Record},
         clock,
-        exchange::{Exchange, Identifiers},
+        exchange::Exchange,
+        guard::Incident,
         installed::Installed,
         metrics::UNMATCHED,
         respond,
@@ -49,6 +50,9 @@ impl Reporter {
         let route_id = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
         let metrics = exchange.installed.route_metrics(route_id);
         metrics.answered(session.req_header().method.as_str(), status, duration);
+        if exchange.refusal.as_ref().is_some_and(|refusal| refusal.rejection() == Rejection::RateLimited) {
+            metrics.limited_by_address();
+        }
         let verdict = exchange.judgement.as_ref().and_then(|judgement| Verdict::of(exchange, judgement));
         if let (Some(verdict), Some(judgement)) = (verdict, &exchange.judgement) {
             let issuer = judgement.issuer.map(|id| usize::from(id.0));
@@ -63,15 +67,16 @@ impl Reporter {
         }
     }
 
-    /// Counts a request whose head could not be parsed, and writes its line. Pingora refused it; nothing else is known of
-    /// it but who sent it.
-    pub fn report_unparsed(&self, installed: &Installed, client: Option<IpAddr>) {
+    /// Counts a request that no filter saw the end of, and writes its line; for a connection without request the line
+    /// alone. Nothing else is known of it but who sent it.
+    pub fn report_incident(&self, installed: &Installed, incident: &Incident) {
         const UNKNOWN: &str = "-";
-        let rejection = Rejection::RequestMalformed;
+        let (rejection, identifiers, client) = (incident.rejection, &incident.identifiers, incident.client);
         let status = rejection.row().status;
-        installed.route_metrics(None).answered(UNKNOWN, status, Duration::ZERO);
+        if incident.is_request {
+            installed.route_metrics(None).answered(UNKNOWN, status, Duration::ZERO);
+        }
         let Some(log) = &self.access_log else { return };
-        let identifiers = Identifiers::random();
         log.tell(&Record {
             time: clock::now(),
             request_id: identifiers.request(),
@@ -98,7 +103,7 @@ impl Reporter {
                 kid: None,
                 algorithm: None,
                 cache: None,
-                detail: Some("a head that cannot be parsed"),
+                detail: Some(incident.detail),
             }),
         });
     }

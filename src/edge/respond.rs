@@ -3,14 +3,22 @@
 //! It never shows a claim, a key, a token or a library's message.
 use bytes::Bytes;
 use http::{StatusCode, header};
-use pingora_core::Result;
+use pingora_core::{Result, protocols::http::date::get_cached_date};
 use pingora_proxy::Session;
 
-use crate::gate::rejection::{Challenge, Refusal, Rejection};
+use crate::{
+    edge::cors,
+    gate::{
+        cors::{Answer, CorsRule},
+        rejection::{Challenge, Refusal, Rejection},
+    },
+};
 use pingora::http::ResponseHeader;
 
 /// Namespace of the `type` of problem details (RFC 9457 §3.1.1, §4.1): names, not locations.
 const PROBLEM_TYPE: &str = "urn:portcullis:problem:";
+/// Media type of problem details.
+const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The status of the final response, once its head was sent: those of interim responses, but for the switch to another
 /// protocol, announce one (RFC 9110 §15.2).
@@ -19,15 +27,22 @@ pub fn final_status(session: &Session) -> Option<StatusCode> {
     (!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS).then_some(status)
 }
 
-/// Answers a request with a refusal. The connection stays open where the request had no body.
+/// Answers a request with a refusal, which pages of other origins may read where `cors` says so. The connection stays open
+/// where the request had no body.
 ///
 /// # Errors
 /// The client went away.
-pub async fn refuse(session: &mut Session, refusal: &Refusal, realm: &str, request_id: &str) -> Result<()> {
+pub async fn refuse(
+    session: &mut Session,
+    refusal: &Refusal,
+    realm: &str,
+    request_id: &str,
+    cors: Option<&CorsRule>,
+) -> Result<()> {
     let rejection = refusal.rejection();
     let body = problem(rejection, request_id);
     let mut response = ResponseHeader::build(rejection.row().status, Some(8))?;
-    response.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
+    response.insert_header(header::CONTENT_TYPE, PROBLEM_JSON)?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
     if let Some(challenge) = challenge(refusal, realm) {
         response.insert_header(header::WWW_AUTHENTICATE, challenge)?;
@@ -35,22 +50,59 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal, realm: &str, reque
     if let Some(methods) = refusal.allow() {
         response.insert_header(header::ALLOW, methods)?;
     }
-    if let Some(pause) = rejection.retry_after() {
-        response.insert_header(header::RETRY_AFTER, pause.as_secs())?;
+    if let Some(seconds) = refusal.retry_after() {
+        response.insert_header(header::RETRY_AFTER, seconds)?;
     }
+    write_cors(session, &mut response, cors, Answer::Refusal)?;
     send(session, response, body.into(), request_id).await
+}
+
+/// A refusal as a whole message of HTTP/1.1, for connections on which nothing else is written any more: Pingora has no
+/// session there that could say it.
+pub fn whole(refusal: &Refusal, request_id: &str) -> Vec<u8> {
+    let rejection = refusal.rejection();
+    let (status, body) = (rejection.row().status, problem(rejection, request_id));
+    let phrase = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+    let pause = refusal.retry_after().map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
+    let date = get_cached_date();
+    format!(
+        "HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\nContent-Type: {PROBLEM_JSON}\r\nContent-Length: {length}\r\n\
+         Cache-Control: no-store\r\n{pause}X-Request-Id: {request_id}\r\nConnection: close\r\n\r\n{body}",
+        date = date.to_str().unwrap_or_default(),
+        length = body.len(),
+    )
+    .into_bytes()
 }
 
 /// Answers a request with a fixed status and text.
 ///
 /// # Errors
 /// The client went away.
-pub async fn answer(session: &mut Session, status: u16, text: Option<&str>, request_id: &str) -> Result<()> {
+pub async fn answer(
+    session: &mut Session,
+    status: u16,
+    text: Option<&str>,
+    request_id: &str,
+    cors: Option<&CorsRule>,
+) -> Result<()> {
     let mut response = ResponseHeader::build(status, Some(4))?;
     if text.is_some() {
         response.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
     }
+    write_cors(session, &mut response, cors, Answer::Response)?;
     send(session, response, Bytes::copy_from_slice(text.unwrap_or_default().as_bytes()), request_id).await
+}
+
+/// Answers a request with a head alone.
+///
+/// # Errors
+/// The client went away.
+pub async fn send_empty(session: &mut Session, response: ResponseHeader, request_id: &str) -> Result<()> {
+    send(session, response, Bytes::new(), request_id).await
+}
+
+fn write_cors(session: &Session, response: &mut ResponseHeader, cors: Option<&CorsRule>, answer: Answer) -> Result<()> {
+    cors.map_or(Ok(()), |rule| cors::write(response, rule, &session.req_header().headers, answer))
 }
 
 async fn send(session: &mut Session, mut response: ResponseHeader, body: Bytes, request_id: &str) -> Result<()> {

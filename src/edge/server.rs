@@ -23,11 +23,12 @@ use crate::{
     edge::{
         access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health},
-        connection::Watched,
+        guard::{Guard, Guarded, HeadBounds, panics},
         installed::{Installed, Parts},
         issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyWaiters},
         jwks_client::Proxies,
         metrics::Metrics,
+        open_files,
         preconditions::{StartError, check_addresses, private_admin_socket},
         proxy::{Gateway, Shared},
         readiness::Readiness,
@@ -37,7 +38,10 @@ use crate::{
         upstream::Upstreams,
     },
     gate::route::ListenerId,
-    state::{claims_cache::ClaimsCache, gatekeeper::Gatekeeper},
+    state::{
+        claims_cache::ClaimsCache, connections::Connections, failed_authentications::FailedAuthentications,
+        gatekeeper::Gatekeeper,
+    },
 };
 
 /// A process that is ready to run.
@@ -62,6 +66,7 @@ impl Assembly {
         let Config { startup, live } = config;
         let state = find_state_directory(&startup)?;
         check_addresses(&startup)?;
+        open_files::allow(startup.clients.connections.total);
         let metrics = Arc::new(Metrics::new().map_err(StartError::Metrics)?);
         let access_log = start_access_log(&startup, &metrics)?;
         let cache = new_cache(&startup)?;
@@ -91,7 +96,8 @@ impl Assembly {
                 subject: startup.log.subject,
                 client_ip: startup.log.client_ip,
             },
-            client_timeouts: startup.client_timeouts,
+            body_timeout: startup.clients.timeouts.body,
+            failed_authentications: startup.clients.failed_authentications.map(FailedAuthentications::new),
             waiters,
         });
         let health = Arc::new(Health::starting(refresher.all_tried()));
@@ -119,6 +125,7 @@ impl Assembly {
     /// Runs until the process is asked to stop, and ends it.
     pub fn run(self) -> ! {
         let access_log = self.signals.access_log.clone();
+        panics::tell_places_only();
         self.server.run(RunArgs { shutdown_signal: Box::new(self.signals) });
         if let Some(log) = access_log {
             let _ = log.close(Duration::from_secs(1));
@@ -195,7 +202,21 @@ fn key_store(sources: &KeySources, startup: &Startup, state: &StatePlace) -> Res
     }
 }
 
+/// One guard for all listeners, so that they share what clients may take.
+fn new_guard(startup: &Startup, shared: &Arc<Shared>) -> Arc<Guard> {
+    let limits = shared.installed.load().gatekeeper.ruleset().limits;
+    let told = Arc::clone(shared);
+    Arc::new(Guard {
+        timeouts: startup.clients.timeouts,
+        head_bounds: HeadBounds::new(limits.uri_bytes, limits.header_bytes),
+        connections: Arc::new(Connections::new(startup.clients.connections)),
+        metrics: Arc::clone(&shared.metrics),
+        tell: Box::new(move |incident| told.reporter.report_incident(&told.installed.load(), incident)),
+    })
+}
+
 fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>) {
+    let guard = new_guard(startup, shared);
     for (listener, settings) in (0..).map(ListenerId).zip(&startup.listeners) {
         let gateway = Gateway { listener, shared: Arc::clone(shared) };
         let mut proxy = http_proxy(&server.configuration, gateway);
@@ -203,11 +224,8 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>) {
         // So that CONNECT reaches the gate, where it is refused, counted and logged like everything else.
         options.allow_connect_method_proxying = true;
         proxy.server_options = Some(options);
-        let told = Arc::clone(shared);
-        let watched = Watched::new(proxy, Arc::clone(&shared.metrics), move |client| {
-            told.reporter.report_unparsed(&told.installed.load(), client);
-        });
-        let mut service = Service::new(format!("listener {}", settings.name), watched);
+        let guarded = Guarded::new(proxy, Arc::clone(&guard));
+        let mut service = Service::new(format!("listener {}", settings.name), guarded);
         match &settings.address {
             Address::Tcp(address) => service.add_tcp(&address.to_string()),
             Address::Unix(path) => {

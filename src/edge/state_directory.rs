@@ -2,7 +2,7 @@
 use std::{
     fmt, fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -46,8 +46,8 @@ impl fmt::Display for StatePlace {
     }
 }
 
-/// Finds the directory that a configuration and the environment mean, and tries whether it can be written. One that the
-/// configuration names is made when it is missing, for this user alone.
+/// Finds the directory that a configuration and the environment mean, and tries whether it can be written, by this user
+/// and root alone: what is found in it is believed. One that the configuration names is made when it is missing.
 ///
 /// # Errors
 /// What keeps a directory that the configuration names from being used, with its path.
@@ -55,13 +55,13 @@ pub fn find(written: &StateDirectory) -> Result<StatePlace, (PathBuf, io::Error)
     match written {
         StateDirectory::Off => Ok(StatePlace::Off),
         StateDirectory::At(path) => match make(path).and_then(|()| try_writing(path)) {
-            Ok(()) => Ok(StatePlace::Kept(path.clone())),
+            Ok(_) => Ok(StatePlace::Kept(path.clone())),
             Err(error) => Err((path.clone(), error)),
         },
         StateDirectory::Usual => {
             let path = of_the_environment().unwrap_or_else(|| PathBuf::from(USUAL));
             Ok(match try_writing(&path) {
-                Ok(()) => StatePlace::Kept(path),
+                Ok(_) => StatePlace::Kept(path),
                 Err(error) => StatePlace::NotFound(format!("{} cannot be used: {error}", path.display()).into()),
             })
         }
@@ -88,10 +88,30 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
     if path.is_dir() { Ok(()) } else { fs::DirBuilder::new().recursive(true).mode(0o700).create(path) }
 }
 
-fn try_writing(path: &Path) -> io::Result<()> {
+/// Tries whether this user can write to a directory and nobody else but root can. Answers who this user is.
+pub(super) fn try_writing(path: &Path) -> io::Result<u32> {
     let probe = path.join(format!(".probe-{}", std::process::id()));
-    fs::File::create(&probe)?;
-    fs::remove_file(&probe)
+    let user = new_file(&probe)?.metadata()?.uid();
+    fs::remove_file(&probe)?;
+    // The place itself, and the link that leads there.
+    let (place, link) = (fs::metadata(path)?, fs::symlink_metadata(path)?);
+    if [place.uid(), link.uid()].iter().any(|owner| ![0, user].contains(owner)) {
+        return Err(io::Error::other("it belongs to another user"));
+    }
+    if place.mode() & 0o022 != 0 {
+        return Err(io::Error::other("others may write to it (chmod go-w)"));
+    }
+    Ok(user)
+}
+
+/// Makes a file for this user alone. What lies there from a process that crashed is removed; a link that somebody puts there
+/// meanwhile is not followed: the file is new.
+fn new_file(path: &Path) -> io::Result<fs::File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Puts `content` in place of a file, readable by this user alone. Whoever reads the file, and whoever finds it after a
@@ -113,12 +133,7 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn write_draft(draft: &Path, content: &[u8]) -> io::Result<()> {
-    match fs::remove_file(draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    // A link that somebody put there meanwhile is not followed: the file must be new.
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    let mut file = new_file(draft)?;
     file.write_all(content)?;
     file.sync_all()
 }
@@ -147,6 +162,22 @@ mod tests {
         let (path, error) = find(&StateDirectory::At(folder.join("file/below"))).unwrap_err();
         assert_eq!((path, error.kind()), (folder.join("file/below"), io::ErrorKind::NotADirectory));
         assert_eq!(find(&StateDirectory::Off).unwrap().directory(), None);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_not_used_and_no_link_in_it_is_followed() {
+        let folder = folder("others");
+        for (mode, is_used) in [(0o700, true), (0o755, true), (0o775, false), (0o1777, false), (0o702, false)] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(find(&StateDirectory::At(folder.clone())).is_ok(), is_used, "{mode:o}");
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        let victim = folder.join("victim");
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, folder.join(format!(".probe-{}", std::process::id()))).unwrap();
+        assert!(find(&StateDirectory::At(folder.clone())).is_ok());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
         fs::remove_dir_all(folder).unwrap();
     }
 

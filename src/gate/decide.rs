@@ -7,6 +7,8 @@ use http::{HeaderName, header};
 
 use crate::gate::{
     claims::{self, Identity, KnownToken},
+    cookies::{self, CookieChange},
+    cors::Preflight,
     extraction::{self, IdentityHeader},
     firewall::HeaderFirewall,
     issuer::{Issuer, IssuerId},
@@ -14,7 +16,7 @@ use crate::gate::{
     path::RequestPath,
     rejection::{Refusal, Rejection, quoted},
     request::{Request, RequestLimits},
-    route::{Authentication, Route, RouteId},
+    route::{Authentication, BodyLimit, Route, RouteId},
     route_table::RouteTable,
     signature,
     sources::{self, Credentials, FoundToken, TokenSource},
@@ -63,6 +65,18 @@ pub struct Admission<'c, 'r> {
     pub path: RequestPath<'r>,
     /// Length of the body, where it is declared.
     pub declared_length: Option<u64>,
+    /// The preflight that it is, on a route that has something to say about other origins: it needs no token, and the
+    /// route is that of the method that is asked for.
+    pub preflight: Option<Preflight<'r>>,
+}
+
+/// On which route a request passes, and as what.
+#[derive(Clone, Copy, Debug)]
+pub struct Passage<'c> {
+    /// The route.
+    pub route: &'c Route,
+    /// Whether it is a preflight: then no token stays.
+    pub is_preflight: bool,
 }
 
 impl Ruleset {
@@ -72,8 +86,17 @@ impl Ruleset {
     /// See [`Request::shape`] and [`RouteTable::find`].
     pub fn admit<'c, 'r>(&'c self, request: &Request<'r>) -> Result<Admission<'c, 'r>, Refusal> {
         let shape = request.shape(&self.limits, &self.firewall)?;
-        let (route_id, route) = self.routes.find(request.listener, &shape.host, &shape.path, request.method)?;
-        Ok(Admission { route, route_id, path: shape.path, declared_length: shape.declared_length })
+        let find = |method| self.routes.find(request.listener, &shape.host, &shape.path, method);
+        let preflight = Preflight::of(request, shape.declared_length);
+        let asked =
+            preflight.and_then(|preflight| find(preflight.method).ok()).filter(|(_, route)| route.cors.is_some());
+        // Where no route speaks with browsers about the method, it is an OPTIONS like others.
+        let (preflight, (route_id, route)) = match asked {
+            Some(found) => (preflight, found),
+            None => (None, find(request.method)?),
+        };
+        let (path, declared_length) = (shape.path, shape.declared_length);
+        Ok(Admission { route, route_id, path, declared_length, preflight })
     }
 
     /// Judges what an admitted request says of its body.
@@ -81,7 +104,7 @@ impl Ruleset {
     /// # Errors
     /// [`Rejection::BodyTooLarge`]
     pub fn check_body(&self, admission: &Admission<'_, '_>) -> Result<(), Refusal> {
-        match (self.limits.body_bytes, admission.declared_length) {
+        match (self.body_bytes_max(admission.route), admission.declared_length) {
             (Some(limit), Some(length)) if length > limit => {
                 Err(Refusal::new(Rejection::BodyTooLarge).because(format!("{length} bytes, at most {limit}")))
             }
@@ -89,14 +112,30 @@ impl Ruleset {
         }
     }
 
+    /// Longest body of a request to `route`, in bytes.
+    pub const fn body_bytes_max(&self, route: &Route) -> Option<u64> {
+        match route.body_limit {
+            BodyLimit::Inherited => self.limits.body_bytes,
+            BodyLimit::Bytes(bytes) => Some(bytes),
+            BodyLimit::Unlimited => None,
+        }
+    }
+
     /// The one token of a request to `route`; nothing when it needs none.
     ///
     /// # Errors
-    /// [`Rejection::TokenRepeated`], [`Rejection::TokenMalformed`], [`Rejection::TokenMissing`],
-    /// [`Rejection::TokenTooLarge`].
+    /// [`Rejection::CsrfRejected`], [`Rejection::TokenRepeated`], [`Rejection::TokenMalformed`],
+    /// [`Rejection::TokenMissing`], [`Rejection::TokenTooLarge`].
     pub fn find_token<'r>(&self, route: &Route, request: &Request<'r>) -> Result<Option<FoundToken<'r>>, Refusal> {
         if route.authentication == Authentication::Public {
             return Ok(None);
+        }
+        let has_token_cookie = |source: &TokenSource| match source {
+            TokenSource::Cookie(name) => cookies::values(request.headers, name).next().is_some(),
+            TokenSource::Authorization | TokenSource::Header(_) | TokenSource::Query(_) => false,
+        };
+        if route.token_sources.iter().any(has_token_cookie) {
+            route.cross_site.check(request)?;
         }
         match sources::find(&route.token_sources, request.headers, request.query)? {
             None if route.authentication == Authentication::Optional => Ok(None),
@@ -155,15 +194,17 @@ impl Ruleset {
     /// Whether a header field is forwarded, given its name and, for `Authorization`, whether it holds a token.
     ///
     /// Tokens leave on every route, wherever any route looks for them, unless the route forwards its own.
-    pub fn keeps_token_header(&self, route: &Route, name: &HeaderName, request: &http::HeaderMap) -> bool {
+    pub fn keeps_token_header(&self, passage: Passage<'_>, name: &HeaderName, request: &http::HeaderMap) -> bool {
         let is_source = |sources: &[TokenSource]| {
             sources.iter().any(|source| match source {
                 TokenSource::Authorization => *name == header::AUTHORIZATION,
                 TokenSource::Header(header) => header == name,
-                TokenSource::Query(_) => false,
+                TokenSource::Query(_) | TokenSource::Cookie(_) => false,
             })
         };
-        if !is_source(&self.token_sources) || (route.forward_token && is_source(&route.token_sources)) {
+        let Passage { route, is_preflight } = passage;
+        if !is_source(&self.token_sources) || (route.forward_token && !is_preflight && is_source(&route.token_sources))
+        {
             return true;
         }
         // Another scheme is no token: it passes where no token is demanded.
@@ -172,17 +213,33 @@ impl Ruleset {
             && is_of_another_scheme(request)
     }
 
+    /// What is forwarded of the cookies: all but those that hold tokens.
+    pub fn forwarded_cookies(&self, passage: Passage<'_>, request: &http::HeaderMap) -> CookieChange {
+        cookies::forwarded(request, |cookie| {
+            self.leaving_sources(passage).any(|source| match source {
+                TokenSource::Cookie(name) => name.as_bytes() == cookie,
+                TokenSource::Authorization | TokenSource::Header(_) | TokenSource::Query(_) => false,
+            })
+        })
+    }
+
+    /// The places whose tokens leave the request.
+    fn leaving_sources<'c>(&'c self, passage: Passage<'c>) -> impl Iterator<Item = &'c TokenSource> {
+        let Passage { route, is_preflight } = passage;
+        let stays =
+            move |source: &TokenSource| route.forward_token && !is_preflight && route.token_sources.contains(source);
+        self.token_sources.iter().filter(move |source| !stays(source))
+    }
+
     /// The target to forward: the judged path, rewritten as the route asks, and the query without tokens. Nothing when
     /// it is exactly what the client sent.
     pub fn forwarded_target(&self, admission: &Admission<'_, '_>, request: &Request<'_>) -> Option<String> {
         let route = admission.route;
         let tokens: Vec<Box<str>> = self
-            .token_sources
-            .iter()
-            .filter(|source| !(route.forward_token && route.token_sources.contains(source)))
+            .leaving_sources(Passage { route, is_preflight: admission.preflight.is_some() })
             .filter_map(|source| match source {
                 TokenSource::Query(name) => Some(name.clone()),
-                TokenSource::Authorization | TokenSource::Header(_) => None,
+                TokenSource::Authorization | TokenSource::Header(_) | TokenSource::Cookie(_) => None,
             })
             .collect();
         let cut_query = request.query.and_then(|query| sources::query_without(query, &tokens));

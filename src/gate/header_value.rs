@@ -209,6 +209,8 @@ mod tests {
             ("7", "7"),
             ("18446744073709551615", "18446744073709551615"),
             ("-1.5", "-1.5"),
+            // The binary fraction that is nearest to the claim, in as few digits as name it.
+            ("368954.40737095516", "368954.40737095516"),
             ("false", "false"),
             (r#"{"a":["é\u007f",null,1]}"#, r#"{"a":["\u00e9\u007f",null,1]}"#),
             (r#"["a",null]"#, r#"["a",null]"#),

@@ -78,6 +78,7 @@ fn is_name_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_host_has_one_spelling() {
@@ -128,6 +129,27 @@ mod tests {
             "h..",
         ] {
             assert!(Host::parse(authority).is_err(), "{authority:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn case_port_and_a_final_dot_do_not_make_another_host(
+            labels in prop::collection::vec("[a-z0-9_-]{1,8}", 1..5), port in prop::option::of(any::<u16>()), dot in any::<bool>()
+        ) {
+            let name = labels.join(".");
+            let port = port.map_or(String::new(), |port| format!(":{port}"));
+            let sent = format!("{}{}{port}", name.to_ascii_uppercase(), if dot { "." } else { "" });
+            let host = Host::parse(&sent).unwrap();
+            prop_assert_eq!(host.name(), name);
+        }
+
+        #[test]
+        fn a_host_that_is_read_is_read_the_same_again(text in "[\\[]?[a-zA-Z0-9:._@/%\\]-]{0,20}") {
+            if let Ok(host) = Host::parse(&text) {
+                let again = Host::parse(host.name()).unwrap();
+                prop_assert_eq!(again.name(), host.name());
+            }
         }
     }
 }

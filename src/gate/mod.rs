@@ -14,6 +14,9 @@
 //! check.
 pub mod algorithm;
 pub mod claims;
+pub mod cookies;
+pub mod cors;
+pub mod cross_site;
 pub mod decide;
 pub mod extraction;
 pub mod firewall;
@@ -21,6 +24,7 @@ pub mod header_value;
 pub mod host;
 pub mod issuer;
 pub mod json;
+mod key_material;
 pub mod keys;
 pub mod known_headers;
 pub mod path;
@@ -34,3 +38,4 @@ pub mod signature;
 pub mod sources;
 pub mod time;
 pub mod token;
+pub mod web_origin;

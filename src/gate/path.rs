@@ -86,6 +86,7 @@ fn is_unreserved(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn only_escapes_of_unreserved_characters_are_decoded() {
@@ -121,6 +122,29 @@ mod tests {
             ("/%%32e", PathFault::BrokenEscape),
         ] {
             assert_eq!(RequestPath::parse(target), Err(fault), "{target:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn however_a_path_is_escaped_it_is_judged_in_one_spelling(
+            letters in prop::collection::vec(("[a-zA-Z0-9._~/;:@!$&()*+,=-]", 0..4_u8), 0..30)
+        ) {
+            let (mut plain, mut escaped) = ("/".to_owned(), "/".to_owned());
+            for (letter, spelling) in &letters {
+                let byte = letter.as_bytes()[0];
+                plain.push_str(letter);
+                match spelling {
+                    0 if is_unreserved(byte) => escaped.push_str(&format!("%{byte:02x}")),
+                    1 if is_unreserved(byte) => escaped.push_str(&format!("%{byte:02X}")),
+                    _ => escaped.push_str(letter),
+                }
+            }
+            let judged = RequestPath::parse(&escaped).unwrap();
+            prop_assert_eq!(judged.as_str(), &plain);
+            prop_assert_eq!(judged.was_decoded(), plain != escaped);
+            let again = RequestPath::parse(judged.as_str()).unwrap();
+            prop_assert_eq!(again.as_str(), judged.as_str());
         }
     }
 }

@@ -273,6 +273,21 @@ mod tests {
         }
 
         #[test]
+        fn no_spelling_of_a_climb_hides_it(
+            below in prop::collection::vec("[a-z]{1,3}", 0..3),
+            dots in prop::collection::vec("(\\.|%2e|%2E|%252e){2}(;|;x=1|%3b|%253b)?", 4),
+            slashes in prop::collection::vec("/|//|/\\./|\\\\|%2f|%5C|%252f|%255c", 6)
+        ) {
+            // One step more than there are segments to climb.
+            let climb = dots.iter().take(below.len() + 1).map(String::as_str);
+            let segments = below.iter().map(String::as_str).chain(climb);
+            let path: String =
+                slashes.iter().zip(segments).flat_map(|(slash, segment)| [slash.as_str(), segment]).collect();
+            let path = format!("/{}", path.trim_start_matches('/'));
+            prop_assert_eq!(readings(&path, EncodedSlash::MayDecode), Err(Unreadable), "{}", path);
+        }
+
+        #[test]
         fn readings_never_panic_and_are_bounded(path in "/([%a-f0-9./;\\\\]|%2[fFeE5]|%5[cC]|%00|\\.\\.){0,40}") {
             if let Ok(readings) = readings(&path, EncodedSlash::MayDecode) {
                 prop_assert!(readings.len() <= READINGS_MAX);

@@ -1,6 +1,6 @@
 //! Every refusal, once: this table is the status, the metric label, the challenge, the log code, the response text
 //! and the documentation. No other file may know the status of a refusal.
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// What RFC 6750 §3 wants in `WWW-Authenticate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,10 @@ rejections! {
     RouteNotFound = 404 "route_not_found" Challenge::Silent, "No such resource", "RFC 9110 §15.5.5";
     /// The routes of this host and path do not take this method.
     MethodNotAllowed = 405 "method_not_allowed" Challenge::Silent, "The method is not allowed here", "RFC 9110 §15.5.6";
+    /// Too many requests of this kind came from the client; those that follow are not looked at for a while.
+    RateLimited = 429 "rate_limited" Challenge::Silent, "Too many requests", "RFC 6585 §4";
+    /// A token in a cookie, and nothing shows that no other site's page made the request.
+    CsrfRejected = 403 "csrf_rejected" Challenge::Silent, "The request may come from another site", "RFC 6265 §8.2, RFC 6455 §10.2";
     /// More than one token, or one in two places.
     TokenRepeated = 400 "token_repeated" Challenge::Silent, "More than one token was presented", "RFC 6750 §2, §3.1";
     /// The route asks for a token and the request carries none.
@@ -119,6 +123,8 @@ rejections! {
     UpstreamUnreachable = 502 "upstream_unreachable" Challenge::Silent, "The service behind the gateway cannot be reached", "RFC 9110 §15.6.3";
     /// The upstream did not answer in time.
     UpstreamTimeout = 504 "upstream_timeout" Challenge::Silent, "The service behind the gateway did not answer in time", "RFC 9110 §15.6.5";
+    /// The gateway has as many connections as it may have, in all or from this address.
+    Overloaded = 503 "overloaded" Challenge::Silent, "Too many connections", "RFC 9110 §15.6.4";
     /// A fault of the gateway itself.
     Internal = 500 "internal" Challenge::Silent, "The gateway failed", "RFC 9110 §15.6.1";
 }
@@ -134,12 +140,18 @@ impl Rejection {
         self as usize
     }
 
-    /// When to try again (`Retry-After`, RFC 9110 §10.2.3): for troubles of the gateway that pass.
-    pub const fn retry_after(self) -> Option<std::time::Duration> {
+    /// When to try again (`Retry-After`, RFC 9110 §10.2.3) unless the [`Refusal`] knows better: for troubles that pass.
+    pub const fn retry_after(self) -> Option<Duration> {
         match self.row().status {
-            503 => Some(std::time::Duration::from_secs(5)),
+            429 | 503 => Some(Duration::from_secs(5)),
             _ => None,
         }
+    }
+
+    /// Whether somebody presented a token that did not pass, which `limits.failed_authentications` counts: who presents
+    /// none tries nothing.
+    pub fn is_failed_authentication(self) -> bool {
+        self.row().status == 401 && self != Self::TokenMissing
     }
 
     /// Whether it is a verdict of authentication or authorisation, which `portcullis_auth_rejections_total` counts.
@@ -162,12 +174,13 @@ pub struct Refusal {
     detail: Option<Box<str>>,
     scopes: Option<Box<str>>,
     allow: Option<Box<str>>,
+    retry_after: Option<Duration>,
 }
 
 impl Refusal {
     /// A refusal about which there is nothing more to say.
     pub const fn new(rejection: Rejection) -> Self {
-        Self { rejection, detail: None, scopes: None, allow: None }
+        Self { rejection, detail: None, scopes: None, allow: None, retry_after: None }
     }
 
     /// Adds what was expected and what was found: for the log, never for the client.
@@ -193,6 +206,13 @@ impl Refusal {
         self
     }
 
+    /// Adds when another attempt is worth while.
+    #[must_use]
+    pub const fn until(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
     /// Which rejection it is.
     pub const fn rejection(&self) -> Rejection {
         self.rejection
@@ -206,6 +226,12 @@ impl Refusal {
     /// Scopes for the challenge.
     pub fn scopes(&self) -> Option<&str> {
         self.scopes.as_deref()
+    }
+
+    /// Whole seconds for `Retry-After` (RFC 9110 §10.2.3), at least one.
+    pub fn retry_after(&self) -> Option<u64> {
+        let pause = self.retry_after.or(self.rejection.retry_after())?;
+        Some(pause.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1))
     }
 
     /// Methods for `Allow`.

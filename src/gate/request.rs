@@ -26,6 +26,8 @@ pub struct Request<'r> {
     pub listener: ListenerId,
     /// HTTP version.
     pub version: Version,
+    /// Whether it came by TLS: its scheme is `https`, else `http`.
+    pub is_encrypted: bool,
     /// Method as sent.
     pub method: &'r str,
     /// Authority of an absolute target (RFC 9112 §3.2.2), or `:authority` of HTTP/2.
@@ -58,7 +60,7 @@ pub struct RequestLimits {
     pub headers: usize,
     /// Longest target, in bytes.
     pub uri_bytes: usize,
-    /// Longest body, in bytes.
+    /// Longest body, in bytes; a route may say otherwise.
     pub body_bytes: Option<u64>,
 }
 
@@ -243,6 +245,7 @@ mod tests {
         let request = Request {
             listener: ListenerId(0),
             version,
+            is_encrypted: false,
             method: "GET",
             authority,
             path: "/",

@@ -1,7 +1,10 @@
 //! One route: which requests it takes, who may use it, and where they go.
 use std::time::Duration;
 
-use crate::gate::{issuer::IssuerId, policy::Requirement, readings::EncodedSlash, sources::TokenSource};
+use crate::gate::{
+    cors::Cors, cross_site::CrossSiteRule, issuer::IssuerId, policy::Requirement, readings::EncodedSlash,
+    sources::TokenSource,
+};
 
 /// Position of a route among those of one configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,6 +84,18 @@ pub enum Authentication {
     Public,
 }
 
+/// How long the body of a request may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyLimit {
+    /// As long as on every route that says nothing else.
+    #[default]
+    Inherited,
+    /// So many bytes at most.
+    Bytes(u64),
+    /// As long as the client likes.
+    Unlimited,
+}
+
 /// What becomes of a request that may pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -140,6 +155,10 @@ pub struct Route {
     pub token_sources: Vec<TokenSource>,
     /// Whether the token itself is forwarded.
     pub forward_token: bool,
+    /// When a token from a cookie counts.
+    pub cross_site: CrossSiteRule,
+    /// What pages of other origins may do; nothing: browsers are told nothing.
+    pub cors: Option<Cors>,
     /// What becomes of requests.
     pub action: Action,
     /// Changes to path and host.
@@ -150,12 +169,18 @@ pub struct Route {
     pub response_headers: HeaderChanges,
     /// Longest wait for the response's head; nothing waits for ever, so none is the upstream's own limit.
     pub timeout: Option<Duration>,
+    /// How long a request body may be.
+    pub body_limit: BodyLimit,
 }
 
 impl Route {
     /// Whether the route takes `method`.
     pub fn takes(&self, method: &str) -> bool {
-        let Some(methods) = &self.methods else { return true };
+        self.methods.as_ref().is_none_or(|methods| Self::is_among(methods, method))
+    }
+
+    /// Whether a route of these methods takes `method`.
+    pub fn is_among(methods: &[Box<str>], method: &str) -> bool {
         methods.iter().any(|taken| taken.as_ref() == method || (method == "HEAD" && taken.as_ref() == "GET"))
     }
 }

@@ -6,7 +6,10 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::gate::rejection::{Refusal, Rejection};
+use crate::gate::{
+    cookies,
+    rejection::{Refusal, Rejection},
+};
 
 /// One place where a token may be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +20,8 @@ pub enum TokenSource {
     Header(HeaderName),
     /// A parameter of the query (RFC 6750 §2.3).
     Query(Box<str>),
+    /// A cookie (RFC 6265). It counts only where [`crate::gate::cross_site::CrossSiteRule`] says so.
+    Cookie(Box<str>),
 }
 
 /// A token and where it was.
@@ -24,15 +29,15 @@ pub enum TokenSource {
 pub struct FoundToken<'r> {
     /// The token as sent.
     pub text: &'r str,
-    /// Whether caches on the way may hold the response because the token is no header that they know of: it was in the
-    /// query (RFC 6750 §2.3).
-    pub in_query: bool,
+    /// Whether caches on the way may hold the response because the token is in no header that they know of: it was in the
+    /// query (RFC 6750 §2.3) or in a cookie.
+    pub is_unknown_to_caches: bool,
 }
 
 impl fmt::Debug for FoundToken<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Never the token.
-        write!(formatter, "FoundToken({} bytes, in the query: {})", self.text.len(), self.in_query)
+        write!(formatter, "FoundToken({} bytes)", self.text.len())
     }
 }
 
@@ -70,10 +75,11 @@ pub fn find<'r>(
             TokenSource::Authorization => in_authorization(headers)?,
             TokenSource::Header(name) => in_header(headers, name)?,
             TokenSource::Query(name) => in_query(query, name)?,
+            TokenSource::Cookie(name) => in_cookie(headers, name)?,
         };
-        let in_query = matches!(source, TokenSource::Query(_));
+        let is_unknown_to_caches = matches!(source, TokenSource::Query(_) | TokenSource::Cookie(_));
         if let Some(text) = text
-            && found.replace(FoundToken { text, in_query }).is_some()
+            && found.replace(FoundToken { text, is_unknown_to_caches }).is_some()
         {
             return Err(repeated("tokens in two places"));
         }
@@ -86,6 +92,8 @@ pub fn find<'r>(
 /// Joined credentials of which some are Bearer's are Bearer's too, read from the comma before them: they are no token,
 /// but what stands there must not pass as another scheme's either.
 pub fn credentials(value: &str) -> Credentials<'_> {
+    // White space around a value is no part of it (RFC 9110 §5.5), and not every protocol takes it away.
+    let value = value.trim_matches([' ', '\t']);
     if let Some(rest) = after_bearer(value) {
         return Credentials::Bearer(rest);
     }
@@ -175,6 +183,18 @@ fn in_query<'r>(query: Option<&'r str>, name: &str) -> Result<Option<&'r str>, R
     Ok(Some(value))
 }
 
+fn in_cookie<'r>(headers: &'r HeaderMap, name: &str) -> Result<Option<&'r str>, Refusal> {
+    let mut values = cookies::values(headers, name);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(repeated("a token cookie that occurs twice"));
+    }
+    match std::str::from_utf8(value) {
+        Ok(text) if text.is_ascii() => Ok(Some(text)),
+        Ok(_) | Err(_) => Err(Refusal::new(Rejection::TokenMalformed).because("a byte that no token has")),
+    }
+}
+
 /// Names and values between `&`, still encoded. A `;` separates too for some servers, so it does when a token is
 /// looked for: the name behind it would be read by them.
 fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -208,12 +228,14 @@ fn repeated(detail: &'static str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn check(lines: &[(&str, &str)], query: Option<&str>, expected: Result<Option<&str>, Rejection>) {
         let sources = [
             TokenSource::Authorization,
             TokenSource::Header(HeaderName::from_static("x-access-token")),
             TokenSource::Query("access_token".into()),
+            TokenSource::Cookie("__Host-t".into()),
         ];
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
@@ -237,6 +259,8 @@ mod tests {
         check(&[], Some("Access_Token=t&xaccess_token=u"), Ok(None));
         check(&[], Some("a=1;access_token=t"), Ok(Some("t")));
         check(&[("authorization", "Basic eDp5"), ("x-access-token", "t")], None, Ok(Some("t")));
+        check(&[("cookie", "a=1"), ("cookie", "b; __Host-t=t")], None, Ok(Some("t")));
+        check(&[("cookie", "__host-t=t; __Host-T=t")], None, Ok(None));
     }
 
     #[test]
@@ -254,12 +278,29 @@ mod tests {
         check(&[("authorization", ",bearer b")], None, repeated);
         check(&[("authorization", "Digest a=\"x\",\t BEARER")], None, repeated);
         check(&[("x-access-token", "a,b")], None, repeated);
+        check(&[("cookie", "__Host-t=t; __Host-t=t")], None, repeated);
+        check(&[("cookie", "__Host-t=t"), ("cookie", "__Host-t=u")], None, repeated);
+        check(&[("cookie", "__Host-t=t"), ("authorization", "Bearer t")], None, repeated);
+        check(&[("cookie", "__Host-t=t")], Some("access_token=t"), repeated);
+    }
+
+    #[test]
+    fn white_space_before_a_scheme_does_not_make_it_another() {
+        for value in [" Bearer t", "\t bearer t", " Basic x, Bearer t", "Bearer t "] {
+            assert!(matches!(credentials(value), Credentials::Bearer(_)), "{value:?}");
+            check(
+                &[("authorization", value)],
+                None,
+                if value.contains(',') { Err(Rejection::TokenRepeated) } else { Ok(Some("t")) },
+            );
+        }
+        assert_eq!(credentials(" Basic x"), Credentials::Other);
     }
 
     #[test]
     fn a_token_that_was_found_is_not_shown() {
-        let token = FoundToken { text: "secret", in_query: true };
-        assert_eq!(format!("{token:?}"), "FoundToken(6 bytes, in the query: true)");
+        let token = FoundToken { text: "secret", is_unknown_to_caches: true };
+        assert_eq!(format!("{token:?}"), "FoundToken(6 bytes)");
         assert_eq!(format!("{:?} {:?}", credentials("Bearer secret"), credentials("Basic secret")), "Bearer Other");
     }
 
@@ -289,5 +330,36 @@ mod tests {
             assert_eq!(query_without(query, &names).as_deref(), expected, "{query}");
         }
         assert_eq!(query_without("access_token=t", &[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_forwarded_of_a_query_has_no_token_and_all_the_rest(
+            parameters in prop::collection::vec(("[&;]", "access_token|%61ccess%5ftoken|access_token2|a|", "(=[a-z%=]{0,4})?"), 0..8)
+        ) {
+            let text = |is_wanted: fn(&str) -> bool| {
+                let kept = parameters.iter().filter(|(_, name, _)| is_wanted(name));
+                let text: String = kept.flat_map(|(separator, name, value)| [separator, name, value]).cloned().collect();
+                text.get(1..).unwrap_or_default().to_owned()
+            };
+            let is_token = |name: &str| name.starts_with('%') || name == "access_token";
+            let all = text(|_| true);
+            let names = [Box::from("access_token")];
+            let split = |query: &str| query.split(['&', ';']).map(str::to_owned).collect::<Vec<_>>();
+            match query_without(&all, &names) {
+                None => prop_assert!(!parameters.iter().any(|(_, name, _)| is_token(name))),
+                Some(rest) => {
+                    let expected = text(|name| !(name.starts_with('%') || name == "access_token"));
+                    prop_assert_eq!(split(&rest), split(&expected));
+                    prop_assert_eq!(query_without(&rest, &names), None);
+                }
+            }
+            let no_headers = HeaderMap::new();
+            let count = parameters.iter().filter(|(_, name, _)| is_token(name)).count();
+            let found = find(&[TokenSource::Query("access_token".into())], &no_headers, Some(&all));
+            let found = found.map(|token| token.is_some()).map_err(|refusal| refusal.rejection());
+            let expected = [Ok(false), Ok(true)].get(count).copied().unwrap_or(Err(Rejection::TokenRepeated));
+            prop_assert_eq!(found, expected);
+        }
     }
 }

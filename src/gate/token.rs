@@ -179,6 +179,7 @@ fn malformed(detail: impl Into<Box<str>>) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn encode(text: impl AsRef<[u8]>) -> String {
         URL_SAFE_NO_PAD.encode(text)
@@ -292,6 +293,27 @@ mod tests {
             r#"{"payload":"e30","signatures":[]}"#.into(),
         ] {
             assert_eq!(read(&compact), Err(Rejection::TokenMalformed), "{compact}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_texts_are_the_same_token(
+            header in prop::collection::vec(any::<u8>(), 0..20), payload in prop::collection::vec(any::<u8>(), 0..20),
+            position in any::<prop::sample::Index>(), letter in "[ -~]"
+        ) {
+            let compact = format!("{}.{}.c2ln", encode(&header), encode(&payload));
+            let mut changed = compact.clone().into_bytes();
+            let position = position.index(changed.len());
+            changed[position] = letter.as_bytes()[0];
+            let changed = String::from_utf8(changed).unwrap();
+            let segments = Segments::decode(&compact).unwrap();
+            prop_assert_eq!((&segments.header, &segments.payload), (&header, &payload));
+            if let Ok(other) = Segments::decode(&changed) {
+                let is_same = (&other.header, &other.payload, other.signature_text)
+                    == (&segments.header, &segments.payload, segments.signature_text);
+                prop_assert_eq!(is_same, compact == changed);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Rules, keys and memory together: one request in, one judgement out.
 //!
 //! It never waits: where keys have to be fetched first it says so, and is asked again.
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     gate::{
@@ -10,7 +10,7 @@ use crate::{
         issuer::IssuerId,
         rejection::{Refusal, Rejection},
         request::Request,
-        route::{Route, RouteId},
+        route::{Authentication, Route, RouteId},
         signature,
         time::UnixTime,
         token::{Segments, UnverifiedToken},
@@ -54,8 +54,10 @@ pub struct Judgement {
     pub known: Option<Arc<KnownToken>>,
     /// What is to become of the request.
     pub decision: Decision,
-    /// Whether the token was in the query, so that the response must not be cached for others.
-    pub token_in_query: bool,
+    /// Whether the token was where caches do not look for one, so that they must not keep the response for others.
+    pub is_private: bool,
+    /// Whether it is a preflight that the route answers or lets its upstream answer.
+    pub is_preflight: bool,
     /// The target to forward, where it differs from the one sent.
     pub target: Option<String>,
 }
@@ -89,19 +91,33 @@ impl Gatekeeper {
 
     /// Decides one request at the time `now`.
     pub fn decide(&self, request: &Request<'_>, now: UnixTime, patience: Patience) -> Judgement {
+        self.decide_after(request, now, patience, None)
+    }
+
+    /// The same for a request whose address has to `wait` because too many of its tokens failed: where a token is looked
+    /// for, it is refused before that is done.
+    pub fn decide_after(
+        &self,
+        request: &Request<'_>,
+        now: UnixTime,
+        patience: Patience,
+        wait: Option<Duration>,
+    ) -> Judgement {
         let mut judgement = Judgement {
             route: None,
             issuer: None,
             cache: CacheUse::None,
             known: None,
-            token_in_query: false,
+            is_private: false,
+            is_preflight: false,
             decision: Decision::Pass(None),
             target: None,
         };
         judgement.decision = match self.ruleset.admit(request) {
             Ok(admission) => {
                 judgement.route = Some(admission.route_id);
-                let decided = self.decide_on_route(&admission, request, now, patience, &mut judgement);
+                let decided = check_address(admission.route, wait)
+                    .and_then(|()| self.decide_on_route(&admission, request, now, patience, &mut judgement));
                 decided.unwrap_or_else(Decision::Reject)
             }
             Err(refusal) => Decision::Reject(refusal),
@@ -119,10 +135,15 @@ impl Gatekeeper {
     ) -> Result<Decision, Refusal> {
         let route = admission.route;
         self.ruleset.check_body(admission)?;
+        if admission.preflight.is_some() {
+            judgement.is_preflight = true;
+            judgement.target = self.ruleset.forwarded_target(admission, request);
+            return Ok(Decision::Pass(None));
+        }
         let identity = match self.ruleset.find_token(route, request)? {
             None => None,
             Some(token) => {
-                judgement.token_in_query = token.in_query;
+                judgement.is_private = token.is_unknown_to_caches;
                 let known = match self.known(token.text, route, patience, judgement)? {
                     Known::Token(known) => known,
                     Known::AwaitKeys(issuer) => return Ok(Decision::AwaitKeys(issuer)),
@@ -200,6 +221,15 @@ impl Gatekeeper {
             },
             Err(refusal) => Err(refusal),
         }
+    }
+}
+
+fn check_address(route: &Route, wait: Option<Duration>) -> Result<(), Refusal> {
+    match wait {
+        Some(wait) if route.authentication != Authentication::Public => {
+            Err(Refusal::new(Rejection::RateLimited).until(wait).because("too many tokens from this address failed"))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

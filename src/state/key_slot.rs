@@ -41,6 +41,9 @@ struct RemoteState {
     is_restored: bool,
     location: Option<Box<str>>,
     last_error: Option<Box<str>>,
+    metadata_error: Option<Box<str>>,
+    kept: Option<UnixTime>,
+    disk_error: Option<Box<str>>,
 }
 
 /// When a set was had: by the wall clock for people, by the monotonic one for its age.
@@ -104,6 +107,12 @@ pub struct RemoteStatus {
     pub is_restored: bool,
     /// Why the last attempt failed; nothing after a success.
     pub last_error: Option<Box<str>>,
+    /// Why the issuer's metadata could not be read again, while its keys are still where it last said.
+    pub metadata_error: Option<Box<str>>,
+    /// When the set was fetched that is kept for the next start.
+    pub kept: Option<UnixTime>,
+    /// Why the last set could not be kept; nothing once one could.
+    pub disk_error: Option<Box<str>>,
     /// How long until the next scheduled attempt.
     pub next_attempt_in: Duration,
     /// How long the set may serve yet; nothing when there is none.
@@ -126,8 +135,17 @@ impl KeySlot {
     /// A slot that is still empty and is filled from a server.
     pub fn remote(rules: RefreshRules, now: Instant) -> Self {
         let schedule = RefreshSchedule::new(rules, now);
-        let state =
-            RemoteState { schedule, attempts: 0, obtained: None, is_restored: false, location: None, last_error: None };
+        let state = RemoteState {
+            schedule,
+            attempts: 0,
+            obtained: None,
+            is_restored: false,
+            location: None,
+            last_error: None,
+            metadata_error: None,
+            kept: None,
+            disk_error: None,
+        };
         Self { current: ArcSwapOption::empty(), source: Source::Remote(Mutex::new(state)) }
     }
 
@@ -164,6 +182,9 @@ impl KeySlot {
                     age: state.obtained.map(|obtained| obtained.age(now)),
                     is_restored: state.is_restored,
                     last_error: state.last_error.clone(),
+                    metadata_error: state.metadata_error.clone(),
+                    kept: state.kept,
+                    disk_error: state.disk_error.clone(),
                     next_attempt_in: state.schedule.due().saturating_duration_since(now),
                     stale_in: state
                         .schedule
@@ -198,6 +219,7 @@ impl KeySlot {
         }
         state.obtained = Some(Obtained { date: restored.date, at: now, age: restored.age });
         state.is_restored = true;
+        state.kept = Some(restored.date);
         self.current.store(Some(restored.keys));
         true
     }
@@ -213,10 +235,27 @@ impl KeySlot {
         self.current.store(Some(keys));
     }
 
-    /// Notes the URL at which the keys are.
-    pub fn located(&self, url: &str) {
+    /// Notes the URL at which the keys are, and why the metadata could not be asked again whether they are.
+    pub fn located(&self, url: &str, metadata_error: Option<&str>) {
         if let Some(mut state) = self.remote_state() {
             state.location = Some(url.into());
+            state.metadata_error = metadata_error.map(Box::from);
+        }
+    }
+
+    /// Notes that the set fetched at `date` is kept for the next start.
+    pub fn kept(&self, date: UnixTime) {
+        if let Some(mut state) = self.remote_state() {
+            state.kept = Some(date);
+            state.disk_error = None;
+        }
+    }
+
+    /// Notes why a set could not be kept, and whether the one that was kept before is gone.
+    pub fn not_kept(&self, error: &str, is_forgotten: bool) {
+        if let Some(mut state) = self.remote_state() {
+            state.disk_error = Some(error.into());
+            state.kept = state.kept.filter(|_| !is_forgotten);
         }
     }
 

@@ -1,7 +1,11 @@
-//! The second floor: remembers. Keys, tokens that were verified, and when keys may be fetched again.
+//! The second floor: remembers. Keys, tokens that were verified, when keys may be fetched again,
+//! and how much clients have taken.
 //!
 //! Time comes in as an argument and nothing here does I/O, so that every moment can be tested.
+pub mod address_group;
 pub mod claims_cache;
+pub mod connections;
+pub mod failed_authentications;
 pub mod gatekeeper;
 pub mod key_slot;
 pub mod refresh;

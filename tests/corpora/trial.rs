@@ -85,7 +85,7 @@ impl Trial {
             .iter()
             .filter_map(|source| match source {
                 TokenSource::Header(name) => Some(Box::from(name.as_str())),
-                TokenSource::Authorization | TokenSource::Query(_) => None,
+                TokenSource::Authorization | TokenSource::Query(_) | TokenSource::Cookie(_) => None,
             })
             .collect();
         let (issuers, keys): (Vec<Issuer>, Vec<Keys>) = self.issuers.into_iter().unzip();
@@ -160,6 +160,7 @@ pub(super) fn decide(
     let request = Request {
         listener: ListenerId(0),
         version: Version::HTTP_11,
+        is_encrypted: false,
         method,
         authority: None,
         path,

@@ -97,6 +97,37 @@ fn keys_that_move_are_found_again_and_metadata_that_fails_costs_no_keys() {
 }
 
 #[test]
+fn metadata_that_hangs_costs_no_keys_that_are_there_and_metadata_that_contradicts_does() {
+    let server = JwksServer::start(&[]);
+    let house = start(&server, "", &[OPENID]);
+    let issuer = server.at("");
+    let (old, new) = (signing_key(), SigningKey::p256("new"));
+    // The keys are not there for a moment, so that it is asked anew where they are.
+    server.set_at("/keys", KeySetAnswer::status(500));
+    assert!(!house.refresh());
+    server.set_at("/keys", KeySetAnswer::keys(&[old.jwk(), new.jwk()]));
+    let gate = Gate::default();
+    let metadata = KeySetAnswer::json(&json!({"issuer": issuer, "jwks_uri": server.at("/keys")}));
+    server.set_at(OPENID, metadata.clone().after(&gate));
+    assert!(house.refresh(), "{}", house.source());
+    assert_eq!(house.ask(&Token::good().claim("iss", issuer.as_str()).signed_by(&new)).status, 200);
+    let told = house.source()["metadata_error"].as_str().unwrap_or_default().to_owned();
+    assert!(told.contains("no complete answer in time"), "{told}");
+    assert!(house.gateway.account().stderr.contains("issuer main: its metadata cannot be read again"));
+    gate.open();
+    // Who is said to be another issuer has no say any more where the keys are.
+    server.set_at(OPENID, KeySetAnswer::json(&json!({"issuer": "https://other.test", "jwks_uri": server.at("/keys")})));
+    assert!(!house.refresh());
+    let told = house.source()["last_error"].as_str().unwrap_or_default().to_owned();
+    assert!(told.contains("https://other.test"), "{told}");
+    assert_eq!(house.ask(&token(&issuer)).status, 200, "the last good set serves meanwhile");
+    server.set_at(OPENID, metadata);
+    assert!(house.refresh());
+    assert!(house.source()["metadata_error"].is_null());
+    assert!(house.gateway.account().stderr.contains("issuer main: its metadata can be read again"));
+}
+
+#[test]
 fn plain_http_is_not_discovered_unless_it_is_allowed() {
     let text = config("discovery: true").replace("{issuer}", "http://127.0.0.1:1");
     let (account, _folder) = builder(&text, &Upstream::start()).start_expecting_end();

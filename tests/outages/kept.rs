@@ -124,6 +124,44 @@ fn a_key_of_the_file_counts_as_strictly_as_one_that_is_fetched() {
 }
 
 #[test]
+fn a_withdrawn_key_does_not_come_back_with_the_next_start_when_the_disk_takes_nothing() {
+    let (old, new) = (SigningKey::p256("old"), SigningKey::p256("new"));
+    let state = Folder::new();
+    let server = JwksServer::start(&[old.jwk(), new.jwk()]);
+    let keys = at(&server, "");
+    let mut house = start(&keys, state.path());
+    assert!(eventually(PATIENCE, || house.source()["kept_on_disk"].as_str().map(drop)).is_some());
+    // A folder where the draft is to be: nothing can be written in place of what is kept.
+    let kept = file(state.path());
+    let draft = format!(".{}.{}", kept.file_name().unwrap().to_str().unwrap(), house.gateway.id());
+    fs::create_dir(kept.with_file_name(&draft)).unwrap();
+    // As long as no key is withdrawn, what is kept is better than nothing.
+    assert!(house.refresh());
+    let error = || house.source()["disk_error"].as_str().map(str::to_owned);
+    assert!(eventually(PATIENCE, || error().filter(|error| error.contains("cannot be kept"))).is_some());
+    assert!(kept.exists());
+    server.set(KeySetAnswer::keys(&[new.jwk()]));
+    assert!(house.refresh());
+    assert!(eventually(PATIENCE, || error().filter(|error| error.contains("was removed"))).is_some(), "{:?}", error());
+    assert!(house.source()["kept_on_disk"].is_null() && !kept.exists());
+    assert_eq!((house.status(&old), house.status(&new)), (401, 200));
+    fs::remove_dir(kept.with_file_name(&draft)).unwrap();
+    house.gateway.signal("KILL");
+    house.gateway.end(PATIENCE);
+    drop(server);
+    assert_eq!(start(&keys, state.path()).status(&old), 503);
+}
+
+#[test]
+fn what_others_could_have_planted_is_not_believed() {
+    let (state, keys) = fetched_and_killed();
+    fs::set_permissions(state.path().join("keys"), fs::Permissions::from_mode(0o1777)).unwrap();
+    let house = start(&keys, state.path());
+    assert_eq!(house.status(signing_key()), 503);
+    assert!(house.gateway.account().stderr.contains("others may write to it"), "{}", house.gateway.account().stderr);
+}
+
+#[test]
 fn without_a_place_for_state_nothing_is_kept_and_that_is_said() {
     let server = JwksServer::start(&[signing_key().jwk()]);
     let upstream = Upstream::start();

@@ -77,6 +77,35 @@ fn a_server_may_ask_for_sooner_and_never_for_later() {
 }
 
 #[test]
+fn a_set_of_thousands_of_useless_keys_costs_a_few_lines() {
+    let keys: Vec<Value> = (0..5_000).map(|number| serde_json::json!({"kid": format!("\u{1b}[31m{number}")})).collect();
+    let server = JwksServer::start(&[]);
+    server.set(KeySetAnswer::keys(&[&[signing_key().jwk()], keys.as_slice()].concat()));
+    let house = House::start(&at(&server, ""));
+    assert_eq!(house.status(signing_key()), 200);
+    let issuer = house.issuer();
+    assert_eq!((issuer["skipped"].as_array().unwrap().len(), &issuer["skipped_count"]), (64, &5_000.into()));
+    assert_eq!(house.metric("portcullis_jwks_skipped_keys{issuer=\"main\"}"), 5_000.0);
+    let said = house.gateway.account().stderr;
+    assert_eq!(said.matches("is not used").count(), 8, "{said}");
+    assert!(said.contains("4992 more keys are not used"), "{said}");
+    assert!(!said.contains('\u{1b}') && !issuer["skipped"].to_string().contains("\\u001b["), "{issuer}");
+}
+
+#[test]
+fn what_is_in_the_query_of_a_url_is_shown_nowhere() {
+    let server = JwksServer::start(&[]);
+    server.set_at("/jwks.json?apikey=s3cr3t", KeySetAnswer::keys(&[signing_key().jwk()]));
+    server.set(KeySetAnswer::status(500));
+    let house = House::start(&format!("jwks_url: \"{}?apikey=s3cr3t\", insecure_http: true", server.url()));
+    assert_eq!(house.status(signing_key()), 200);
+    server.set_at("/jwks.json?apikey=s3cr3t", KeySetAnswer::status(500));
+    assert!(!house.refresh());
+    let shown = format!("{}{}", house.issuer(), house.gateway.account().stderr);
+    assert!(shown.contains("jwks.json?...") && !shown.contains("s3cr3t"), "{shown}");
+}
+
+#[test]
 fn keys_that_cannot_be_used_are_shown_with_the_reason_and_said_once() {
     let server = JwksServer::start(&[]);
     let secret = serde_json::json!({"kty": "oct", "kid": "s", "k": encoded([7; 32])});

@@ -1,7 +1,14 @@
 //! A client that sends exactly the bytes it is given and reads exactly one response. It follows, repairs and hides nothing.
-use std::io;
+use std::{
+    io,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
-use super::wire::{Address, Head, Wire};
+use super::{
+    waiting::PATIENCE,
+    wire::{Address, Head, Wire},
+};
 
 /// The `Host` of a request that names none itself.
 pub(crate) const HOST: &str = "api.test";
@@ -47,12 +54,31 @@ impl Client {
         Self { wire: Wire::connect(address).unwrap_or_else(|error| panic!("{address}: {error}")) }
     }
 
+    /// Connects from this address of the machine, which must be one of loopback.
+    pub(crate) fn connect_from(source: IpAddr, address: &Address) -> Self {
+        Self { wire: Wire::connect_from(source, address).unwrap_or_else(|error| panic!("{address}: {error}")) }
+    }
+
+    /// Sends one byte after the other with a pause before each until the peer closes, and gives all that came; fails the test
+    /// when it does not close.
+    pub(crate) fn trickle(&mut self, bytes: &[u8], pause: Duration) -> Vec<u8> {
+        let begun = Instant::now();
+        for byte in bytes.iter().cycle().take_while(|_| begun.elapsed() < PATIENCE) {
+            let (arrived, is_closed) = self.wire.read_for(pause);
+            if is_closed {
+                return arrived;
+            }
+            self.send([*byte]);
+        }
+        panic!("the peer keeps the connection open");
+    }
+
     /// Sends bytes as they are. That the peer has closed meanwhile shows when the response is read.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.wire.send(bytes.as_ref());
     }
 
-    /// Reads the response to a request of this method.
+    /// Reads the response to a request of this method, however it was sent.
     ///
     /// # Errors
     /// When the peer closes before it is whole, or is silent for too long.

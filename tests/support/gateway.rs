@@ -235,6 +235,18 @@ impl Gateway {
         self.process.signal(signal);
     }
 
+    /// Its number among the processes.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// From now on it can open so many files and connections; what is open stays open.
+    pub(crate) fn limit_open_files(&self, limit: u32) {
+        let arguments = [format!("--pid={}", self.id()), format!("--nofile={limit}:")];
+        let finished = process::run("prlimit", Command::new("prlimit").args(arguments));
+        assert_eq!(finished.code(), Some(0), "{finished:?}");
+    }
+
     /// Asks it to stop and waits for the end.
     pub(crate) fn stop(mut self) -> Account {
         self.signal("TERM");
@@ -250,6 +262,17 @@ impl Gateway {
     pub(crate) fn run(&self, arguments: &[&str]) -> Account {
         process::run("portcullis", command(&self.environment).current_dir(self.folder.path()).args(arguments))
     }
+}
+
+/// A gateway of a configuration as documentation writes it, whose addresses a reader is told to edit: clients come in at port 8080,
+/// the admin address (which may be left out) has port 9400, the service listens on port 3000.
+pub(crate) fn documented(config: &str, upstream: &Address) -> Builder {
+    let admin = if config.contains("\nadmin:") { "" } else { "admin: {address: 127.0.0.1:9400}\n" };
+    let edited = format!("{admin}{config}")
+        .replace("127.0.0.1:8080", "\"{listen}\"")
+        .replace("127.0.0.1:9400", "\"{admin}\"")
+        .replace("127.0.0.1:3000", "\"{upstream}\"");
+    Builder::new(edited).set("upstream", upstream)
 }
 
 /// Runs a command of the binary that needs no gateway.

@@ -13,6 +13,7 @@ pub(crate) mod minted;
 pub(crate) mod peers;
 pub(crate) mod problem;
 pub(crate) mod process;
+pub(crate) mod reported;
 pub(crate) mod ruleset;
 pub(crate) mod server;
 pub(crate) mod shared;

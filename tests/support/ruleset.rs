@@ -6,6 +6,7 @@ use portcullis::{
     config::settings::CacheLimits,
     gate::{
         algorithm::Algorithms,
+        cross_site::CrossSiteRule,
         decide::{Decision, Ruleset},
         extraction::{HeaderValueSource, IdentityHeader},
         firewall::{FirewallNames, HeaderFirewall},
@@ -15,8 +16,8 @@ use portcullis::{
         readings::EncodedSlash,
         request::{Request, RequestLimits},
         route::{
-            Action, Authentication, Folding, HeaderChanges, HostPattern, ListenerId, PathPattern, PathReadings,
-            Rewrite, Route,
+            Action, Authentication, BodyLimit, Folding, HeaderChanges, HostPattern, ListenerId, PathPattern,
+            PathReadings, Rewrite, Route,
         },
         route_table::RouteTable,
         sources::TokenSource,
@@ -68,11 +69,14 @@ pub(crate) fn route(name: &str, prefix: &str) -> Route {
         requirement: Requirement::default(),
         token_sources: vec![TokenSource::Authorization],
         forward_token: false,
+        cross_site: CrossSiteRule::default(),
+        cors: None,
         action: Action::Respond { status: 204, body: None },
         rewrite: Rewrite::default(),
         request_headers: HeaderChanges::default(),
         response_headers: HeaderChanges::default(),
         timeout: None,
+        body_limit: BodyLimit::Inherited,
     }
 }
 
@@ -134,6 +138,7 @@ pub(crate) fn decide(gatekeeper: &Gatekeeper, path: &str, token: &str, now: Unix
     let request = Request {
         listener: ListenerId(0),
         version: Version::HTTP_11,
+        is_encrypted: false,
         method: "GET",
         authority: None,
         path,

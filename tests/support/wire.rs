@@ -2,10 +2,11 @@
 use std::{
     fmt,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use super::waiting::PATIENCE;
@@ -69,6 +70,13 @@ impl Stream {
         }
     }
 
+    fn set_read_timeout(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(Some(time)),
+            Self::Unix(stream) => stream.set_read_timeout(Some(time)),
+        }
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
@@ -99,6 +107,22 @@ impl Wire {
             Address::Tcp(address) => Stream::Tcp(TcpStream::connect_timeout(address, PATIENCE)?),
             Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
         })
+    }
+
+    /// Connects from this address. Only the asynchronous library can bind a socket that then connects.
+    pub(crate) fn connect_from(source: IpAddr, address: &Address) -> io::Result<Self> {
+        let Address::Tcp(address) = address else { return Err(io::Error::other("a unix socket has no addresses")) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let stream = runtime.block_on(async {
+            let socket = match source {
+                IpAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+                IpAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+            };
+            socket.bind(SocketAddr::new(source, 0))?;
+            socket.connect(*address).await?.into_std()
+        })?;
+        stream.set_nonblocking(false)?;
+        Self::new(Stream::Tcp(stream))
     }
 
     /// Takes over an accepted connection.
@@ -155,6 +179,17 @@ impl Wire {
                 return if self.unread.is_empty() { Ok(None) } else { Err(cut("in the head")) };
             }
         }
+    }
+
+    /// Reads for so long, or until the peer closes or resets; says whether it did, and then gives all that came before.
+    pub(crate) fn read_for(&mut self, time: Duration) -> (Vec<u8>, bool) {
+        let _ = self.stream.set_read_timeout(time);
+        let is_closed = match self.fill() {
+            Ok(amount) => amount == 0,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+        };
+        let _ = self.stream.set_read_timeout(PATIENCE);
+        (if is_closed { std::mem::take(&mut self.unread) } else { Vec::new() }, is_closed)
     }
 
     /// Exactly so many bytes.

@@ -107,7 +107,7 @@ fn token_text(arguments: &InspectArguments) -> Result<Zeroizing<String>, Command
 }
 
 /// The token in a text that may have the scheme of an `Authorization` field before it and white space around it.
-fn without_scheme(text: &str) -> &str {
+pub(in crate::cli) fn without_scheme(text: &str) -> &str {
     let text = text.trim();
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),

@@ -1,18 +1,13 @@
 //! `portcullis token keygen`: a new key pair for trying things out: the private key for `mint`, the key set for a
 //! configuration. It overwrites nothing and never prints a private key.
-use std::{
-    fs::OpenOptions,
-    io::Write,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{io::Write, path::PathBuf};
 
 use clap::{Args, ValueHint};
 use serde_json::json;
 
 use crate::{
     cli::{
-        CommandError, ExitStatus,
+        CommandError, ExitStatus, new_file,
         token::{algorithm_parser, pem, signing_key::SigningKey},
     },
     gate::algorithm::{Algorithm, KeyType},
@@ -57,25 +52,15 @@ pub fn run(arguments: &KeygenArguments, output: &mut dyn Write) -> Result<ExitSt
     let jwk = key.public_jwk(algorithm);
     let mut set = serde_json::to_string_pretty(&json!({ "keys": [jwk] })).map_err(CommandError::failed)?;
     set.push('\n');
-    write_new(&arguments.private, 0o600, pem::write("PRIVATE KEY", &pkcs8).as_bytes())?;
+    new_file::write(&arguments.private, 0o600, pem::write("PRIVATE KEY", &pkcs8).as_bytes())?;
     match &arguments.jwks {
         None => output.write_all(set.as_bytes())?,
-        Some(path) => write_new(path, 0o644, set.as_bytes()).inspect_err(|_| {
+        Some(path) => new_file::write(path, 0o644, set.as_bytes()).inspect_err(|_| {
             // Made a moment ago and good for nothing without its other half.
             let _ = std::fs::remove_file(&arguments.private);
         })?,
     }
     Ok(ExitStatus::Ok)
-}
-
-fn write_new(path: &Path, mode: u32, content: &[u8]) -> Result<(), CommandError> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .and_then(|mut file| file.write_all(content))
-        .map_err(|error| CommandError::Failed(format!("cannot write {}: {error}", path.display())))
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub const KEYS: &[Key] = &[
 pub const KEY_SOURCE: &[Key] = &[
     Key::optional(
         "jwks_url",
-        Shape::Pattern("^https?://[^@#]+$"),
+        Shape::Pattern("^https?://[^@#/?]+([/?][^#]*)?$"),
         "URL of a key set, fetched in the background; https unless insecure_http is true",
     ),
     Key::optional(

@@ -1,6 +1,7 @@
 //! The key table: a route.
 use crate::config::keys::top::{
-    FORWARD_ABOUT, HEADER_NAME, HOUR, NAME, PATH, SOME_TEXTS, SOURCES, SOURCES_ABOUT, milliseconds,
+    BODY_BYTES, DAY, FORWARD_ABOUT, HEADER_NAME, HOUR, NAME, PATH, SOME_TEXTS, SOURCES, SOURCES_ABOUT, TEXTS,
+    milliseconds, seconds,
 };
 use crate::config::keys::{Key, Shape};
 
@@ -29,13 +30,21 @@ pub const KEYS: &[Key] = &[
     Key::later("insecure_observe_authentication"),
     Key::later("addresses"),
     Key::later("rate_limit"),
-    Key::later("csrf"),
-    Key::later("cors"),
+    Key::optional(
+        "csrf",
+        Shape::Mapping(CSRF),
+        "which requests may be made with a token in a cookie; must be there where tokens are taken from one",
+    ),
+    Key::optional(
+        "cors",
+        Shape::Either(&[Shape::Choice(&["upstream"]), Shape::Mapping(CORS)]),
+        "what pages of other origins may do; or upstream: preflights reach it without identity",
+    ),
     Key::optional("token", Shape::Mapping(TOKEN), "where this route looks for tokens, in place of the global rule"),
     Key::optional("rewrite", Shape::Mapping(REWRITE), "changes to path and host of the forwarded request"),
     Key::optional("request_headers", Shape::Mapping(HEADERS), "changes to headers of the forwarded request"),
     Key::optional("response_headers", Shape::Mapping(HEADERS), "changes to headers of the response"),
-    Key::later("limits"),
+    Key::optional("limits", Shape::Mapping(LIMITS), "limits of this route, in place of the global ones"),
     Key::with_default(
         "timeout",
         Shape::OrNone(&milliseconds(10, HOUR * 1000)),
@@ -89,9 +98,44 @@ const REQUIRED_NAMES: Shape = Shape::Either(&[SOME_TEXTS, Shape::Mapping(ANY)]);
 /// `routes[].require.scopes` and `roles` in their long form.
 pub const ANY: &[Key] = &[Key::required("any", SOME_TEXTS, "one of these is enough")];
 
+/// `routes[].csrf`.
+pub const CSRF: &[Key] = &[Key::with_default(
+    "origins",
+    TEXTS,
+    "[]",
+    "origins whose pages may use the cookie, besides the request's own and those of cors",
+)];
+
+/// `routes[].cors`.
+pub const CORS: &[Key] = &[
+    Key::required("origins", SOME_TEXTS, "origins whose pages may read responses, as browsers send them; or * alone"),
+    Key::optional(
+        "methods",
+        Shape::List { of: &Shape::Pattern("^[A-Z0-9!#$%&'*+.^_`|~-]+$"), least: 1 },
+        "methods that their requests may have; all that the route takes unless given",
+    ),
+    Key::with_default(
+        "headers",
+        Shape::List { of: &HEADER_NAME, least: 0 },
+        "[]",
+        "request headers that they may set besides those that need no permission",
+    ),
+    Key::with_default(
+        "expose",
+        Shape::List { of: &HEADER_NAME, least: 0 },
+        "[]",
+        "response headers that they may read besides those that need no permission",
+    ),
+    Key::with_default("credentials", Shape::Boolean, "false", "whether their requests may carry cookies"),
+    Key::optional("max_age", seconds(0, DAY), "how long a browser may remember the answer to a preflight"),
+];
+
 /// `routes[].token`.
 pub const TOKEN: &[Key] =
     &[Key::optional("sources", SOURCES, SOURCES_ABOUT), Key::optional("forward", Shape::Boolean, FORWARD_ABOUT)];
+
+/// `routes[].limits`.
+pub const LIMITS: &[Key] = &[Key::optional("body_bytes", BODY_BYTES, "the longest request body")];
 
 /// `routes[].rewrite`.
 pub const REWRITE: &[Key] = &[

@@ -143,23 +143,49 @@ pub const LIMITS: &[Key] = &[
     ),
     Key::with_default("headers", Shape::Whole { least: 1, most: 256 }, "100", "how many header fields a request has"),
     Key::with_default("uri_bytes", Shape::Size { least: 64, most: 64 << 10 }, "8KiB", "the longest request target"),
+    Key::with_default("body_bytes", BODY_BYTES, "none", "the longest request body; a route may say otherwise"),
     Key::with_default(
-        "body_bytes",
-        Shape::OrNone(&Shape::Size { least: 1, most: 1 << 40 }),
-        "none",
-        "the longest request body",
+        "header_timeout",
+        milliseconds(100, 60_000),
+        "10s",
+        "for a whole request head from its first byte, and for the first one from the opening of the connection",
     ),
-    Key::later("header_timeout"),
-    Key::with_default("body_timeout", milliseconds(100, HOUR * 1000), "30s", "between two reads of a request body"),
+    Key::with_default("body_timeout", milliseconds(100, HOUR * 1000), "30s", BODY_TIMEOUT_ABOUT),
     Key::with_default(
         "keepalive_timeout",
-        seconds(1, HOUR),
+        milliseconds(100, HOUR * 1000),
         "60s",
         "how long a connection without request is kept open",
     ),
-    Key::later("connections"),
-    Key::later("connections_per_address"),
-    Key::later("failed_authentications"),
+    Key::with_default(
+        "connections",
+        Shape::Whole { least: 1, most: 10_000_000 },
+        "10000",
+        "how many connections of clients may be open at once, on all listeners together",
+    ),
+    Key::with_default(
+        "connections_per_address",
+        Shape::OrNone(&Shape::Whole { least: 1, most: 10_000_000 }),
+        "none",
+        "how many of them from one address; IPv6 addresses count by their first 64 bits",
+    ),
+    Key::with_default(
+        "failed_authentications",
+        Shape::OrNone(&Shape::Mapping(RATE)),
+        "none",
+        "how many tokens from one address may fail before its requests are refused for a while",
+    ),
+];
+
+/// What bounds a body, for all routes and for one.
+pub(super) const BODY_BYTES: Shape = Shape::OrNone(&Shape::Size { least: 1, most: 1 << 40 });
+const BODY_TIMEOUT_ABOUT: &str =
+    "between two reads of a request body, and how long a client may take nothing of a response";
+
+/// A number of events in a time.
+pub const RATE: &[Key] = &[
+    Key::required("requests", Shape::Whole { least: 1, most: 1_000_000 }, "how many"),
+    Key::required("per", seconds(1, DAY), "in what time; they are forgiven one by one over it"),
 ];
 
 /// `token`.
@@ -175,13 +201,13 @@ pub const TOKEN: &[Key] = &[
 ];
 
 /// `sources`, for all routes and for one.
-pub(super) const SOURCES: Shape = Shape::List { of: &Shape::OneOf(SOURCE), least: 1 };
+pub(super) const SOURCES: Shape = Shape::List { of: &Shape::Mapping(SOURCE), least: 1 };
 /// What they are.
 pub(super) const SOURCES_ABOUT: &str = "where the token may be; a request may have one only";
 /// What `forward` is.
 pub(super) const FORWARD_ABOUT: &str = "whether the token itself is forwarded; else it is removed from the request";
 
-/// `token.sources[]`.
+/// `token.sources[]`: exactly one place.
 pub const SOURCE: &[Key] = &[
     Key::optional(
         "header",
@@ -189,7 +215,18 @@ pub const SOURCE: &[Key] = &[
         "Authorization, after the word Bearer, or another header whose whole value is the token",
     ),
     Key::optional("query", Shape::Pattern("^[A-Za-z0-9._~-]+$"), "a parameter of the query"),
-    Key::later("cookie"),
+    Key::optional(
+        "cookie",
+        Shape::Pattern("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"),
+        "a cookie whose whole value is the token; its name begins with __Host- or __Secure-, and routes that take tokens \
+         need csrf",
+    ),
+    Key::with_default(
+        "insecure_cookie_name",
+        Shape::Boolean,
+        "false",
+        "the cookie may have a name under which other hosts of the site, and anybody on the way, can set one",
+    ),
     Key::later("websocket_protocol"),
 ];
 

@@ -184,7 +184,7 @@ fn token_header(source: &TokenSource) -> Option<Box<str>> {
     match source {
         TokenSource::Authorization => Some(Box::from("authorization")),
         TokenSource::Header(name) => Some(Box::from(name.as_str())),
-        TokenSource::Query(_) => None,
+        TokenSource::Query(_) | TokenSource::Cookie(_) => None,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::gate::sources::TokenSource;
 
 mod address;
 mod admin;
+mod browsers;
 pub(in crate::config) mod context;
 mod document;
 mod headers;
@@ -34,7 +35,7 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let listeners = listeners::read(&top, context);
     let admin = admin::read(&top, &listeners.taken, context);
     let server = process::server(&top, context);
-    let (limits, client_timeouts) = process::limits(&top, context);
+    let (limits, clients) = process::limits(&top, context);
     let issuers = issuers::read(&top, context);
     let none = HeaderRules::new(&[], &[], HeaderFirewall::default());
     let identity = identity::read(&top, &none, context);
@@ -73,7 +74,7 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
         token_sources,
         realm: tokens.realm,
     };
-    let startup = Startup { listeners: listeners.listeners, admin, server, log, claims_cache, client_timeouts };
+    let startup = Startup { listeners: listeners.listeners, admin, server, log, claims_cache, clients };
     let upstreams = upstreams.upstreams.into_iter().collect::<Option<Vec<_>>>()?;
     let document = document::shown(root.node());
     Some(Config { startup, live: Live { ruleset, keys, upstreams, drop_underscore_headers, document } })
@@ -94,7 +95,7 @@ fn firewall(identity: &identity::Identity<'_>, sources: &[TokenSource]) -> Heade
         .iter()
         .filter_map(|source| match source {
             TokenSource::Header(name) => Some(Box::from(name.as_str())),
-            TokenSource::Authorization | TokenSource::Query(_) => None,
+            TokenSource::Authorization | TokenSource::Query(_) | TokenSource::Cookie(_) => None,
         })
         .collect();
     let strip: Vec<Box<str>> = identity.strip.iter().map(|(_, name)| name.clone()).collect();

@@ -1,9 +1,11 @@
 //! `server`, `limits`, `claims_cache` and `log`: what concerns the whole process.
-use crate::config::keys::top::{CLAIMS_CACHE, LIMITS, LOG, SERVER};
+use crate::config::error::Problems;
+use crate::config::keys::top::{CLAIMS_CACHE, LIMITS, LOG, RATE, SERVER};
 use crate::config::parse::context::Context;
 use crate::config::parse::section::Section;
 use crate::config::settings::{
-    AccessFormat, CacheLimits, ClientAddressForm, ClientTimeouts, Log, LogOutput, Server, StateDirectory, SubjectForm,
+    AccessFormat, CacheLimits, ClientAddressForm, ClientLimits, ClientTimeouts, ConnectionLimits, Log, LogOutput, Rate,
+    Server, StateDirectory, SubjectForm,
 };
 use crate::gate::request::RequestLimits;
 
@@ -26,7 +28,7 @@ pub(in crate::config) fn server(top: &Section<'_>, context: &mut Context<'_>) ->
 }
 
 /// Reads `limits`.
-pub(in crate::config) fn limits(top: &Section<'_>, context: &mut Context<'_>) -> (RequestLimits, ClientTimeouts) {
+pub(in crate::config) fn limits(top: &Section<'_>, context: &mut Context<'_>) -> (RequestLimits, ClientLimits) {
     let problems = &mut context.problems;
     let section = top.section("limits", LIMITS, problems);
     let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
@@ -37,11 +39,29 @@ pub(in crate::config) fn limits(top: &Section<'_>, context: &mut Context<'_>) ->
         uri_bytes: bytes(section.size("uri_bytes", problems)),
         body_bytes: section.size_or_none("body_bytes", problems),
     };
-    let timeouts = ClientTimeouts {
-        body: section.duration("body_timeout", problems),
-        keepalive: section.duration("keepalive_timeout", problems),
+    let clients = ClientLimits {
+        timeouts: ClientTimeouts {
+            head: section.duration("header_timeout", problems),
+            body: section.duration("body_timeout", problems),
+            keepalive: section.duration("keepalive_timeout", problems),
+        },
+        connections: ConnectionLimits {
+            total: section.count("connections", problems),
+            per_address: section.count_or_none("connections_per_address", problems),
+        },
+        failed_authentications: rate(&section, "failed_authentications", problems),
     };
-    (limits, timeouts)
+    (limits, clients)
+}
+
+/// Reads a number of events in a time, or nothing where there is no limit.
+fn rate(section: &Section<'_>, name: &str, problems: &mut Problems) -> Option<Rate> {
+    section.optional(name)?.unless_off(problems, |field, problems| {
+        let section = Section::read(field, RATE, problems)?;
+        let is_whole = section.required("requests", problems).is_some() & section.required("per", problems).is_some();
+        let rate = Rate { events: section.whole("requests", problems), period: section.duration("per", problems) };
+        is_whole.then_some(rate)
+    })?
 }
 
 /// Reads `claims_cache`.

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 
 use crate::config::error::ConfigError;
 use crate::config::field::Field;
-use crate::config::keys::route::{KEYS, RESPOND, REWRITE, TOKEN};
+use crate::config::keys::route::{KEYS, LIMITS, RESPOND, REWRITE, TOKEN};
 use crate::config::parse::context::{Context, Unique, check_name, is_name, position_of};
 use crate::config::parse::headers::{Direction, HeaderRules, changes};
 use crate::config::parse::identity::Identity;
@@ -11,9 +11,9 @@ use crate::config::parse::issuers::Issuers;
 use crate::config::parse::section::Section;
 use crate::config::parse::token::{self, Tokens};
 use crate::config::parse::upstreams::Upstreams;
-use crate::config::parse::{path, route_match, route_policy};
+use crate::config::parse::{browsers, path, route_match, route_policy};
 use crate::gate::host::Host;
-use crate::gate::route::{Action, HostPattern, PathPattern, Rewrite, Route, RouteId, UpstreamId};
+use crate::gate::route::{Action, BodyLimit, HostPattern, PathPattern, Rewrite, Route, RouteId, UpstreamId};
 use crate::gate::route_table::RouteTable;
 use crate::gate::sources::TokenSource;
 
@@ -147,6 +147,14 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
     let rewrite = rewrite(&section, path.as_ref(), context);
     let request_headers = changes(&section, "request_headers", Direction::Request, known.rules, context);
     let response_headers = changes(&section, "response_headers", Direction::Response, known.rules, context);
+    let beside = browsers::Beside {
+        sources: &sources,
+        authentication: access.authentication,
+        methods: methods.as_deref(),
+        action: action.as_ref(),
+        response_headers: &response_headers,
+    };
+    let (cross_site, cors) = browsers::read(&section, beside, context);
     Some(Route {
         name: name?,
         listeners,
@@ -159,12 +167,24 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
         requirement: access.requirement,
         token_sources: sources,
         forward_token: forward,
+        cross_site,
+        cors,
         action: action?,
         rewrite,
         request_headers,
         response_headers,
         timeout: section.duration_or_none("timeout", &mut context.problems),
+        body_limit: body_limit(&section, context),
     })
+}
+
+fn body_limit(section: &Section<'_>, context: &mut Context<'_>) -> BodyLimit {
+    let limits = section.section("limits", LIMITS, &mut context.problems);
+    match (limits.optional("body_bytes"), limits.size_or_none("body_bytes", &mut context.problems)) {
+        (None, _) => BodyLimit::Inherited,
+        (Some(_), Some(bytes)) => BodyLimit::Bytes(bytes),
+        (Some(_), None) => BodyLimit::Unlimited,
+    }
 }
 
 fn name(

@@ -157,6 +157,14 @@ impl<'a> Section<'a> {
         usize::try_from(self.whole(name, problems)).unwrap_or(usize::MAX)
     }
 
+    /// A whole number that counts things in memory, or nothing where the table allows `none`.
+    pub(in crate::config) fn count_or_none(&self, name: &str, problems: &mut Problems) -> Option<usize> {
+        let Some(Key { shape: Shape::OrNone(Shape::Whole { least, most }), .. }) = self.key(name) else { return None };
+        let given =
+            self.optional(name)?.unless_off(problems, |field, problems| field.unsigned(*least..=*most, problems));
+        given.flatten().map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+    }
+
     /// A size in bytes, or nothing where the table allows `none`.
     pub(in crate::config) fn size_or_none(&self, name: &str, problems: &mut Problems) -> Option<u64> {
         let key = self.key(name)?;

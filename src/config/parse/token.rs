@@ -6,6 +6,9 @@ use crate::config::parse::headers::{HeaderRules, header_name};
 use crate::config::parse::section::Section;
 use crate::gate::sources::TokenSource;
 
+/// Longest name of a cookie.
+const COOKIE_NAME_BYTES_MAX: usize = 128;
+
 /// `token` of the document.
 #[derive(Debug)]
 pub(in crate::config) struct Tokens {
@@ -53,12 +56,18 @@ pub(in crate::config) fn sources(
 
 fn source(element: &Field<'_>, rules: &HeaderRules, context: &mut Context<'_>) -> Option<TokenSource> {
     let section = Section::read(element, SOURCE, &mut context.problems)?;
-    if !section.mentions("header") && (section.mentions("cookie") || section.mentions("websocket_protocol")) {
-        // That these are not supported was said.
+    let places = ["header", "query", "cookie"];
+    if section.mentions("websocket_protocol") && !places.iter().any(|place| section.mentions(place)) {
+        // That it is not supported was said.
         return None;
     }
-    let field = section.exactly_one_of(&["header", "query"], &mut context.problems)?;
+    let is_insecure = section.boolean("insecure_cookie_name", &mut context.problems);
+    let field = section.exactly_one_of(&places, &mut context.problems)?;
     let text = field.string(&mut context.problems)?;
+    if field.name() == "cookie" {
+        return cookie(&field, text, is_insecure, context);
+    }
+    section.refuse(&["insecure_cookie_name"], "is for a `cookie`", &mut context.problems);
     if field.name() == "query" {
         // Unreserved characters have one spelling, so that the parameter is found however it was encoded.
         if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')) {
@@ -76,4 +85,25 @@ fn source(element: &Field<'_>, rules: &HeaderRules, context: &mut Context<'_>) -
         return Some(TokenSource::Authorization);
     }
     Some(TokenSource::Header(name))
+}
+
+/// A cookie's name (RFC 6265 §4.1.1). The prefixes are promises of the browser: with `__Host-` no other host, and with either
+/// no plain connection, has set it.
+fn cookie(field: &Field<'_>, text: &str, is_insecure: bool, context: &mut Context<'_>) -> Option<TokenSource> {
+    let is_name = http::HeaderName::from_bytes(text.as_bytes()).is_ok();
+    let is_prefixed = |prefix: &str| text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
+    if !is_name || text.len() > COOKIE_NAME_BYTES_MAX {
+        context
+            .problems
+            .add(field.error("the name of a cookie has up to 128 letters, digits or any of `-_.` and the like"));
+        return None;
+    }
+    if !is_insecure && !is_prefixed("__Host-") && !is_prefixed("__Secure-") {
+        let message = "other hosts of the site, and anybody on the way, can set a cookie of this name: it does not begin \
+                       with `__Host-` or `__Secure-`";
+        let hint = "call it `__Host-...`; or, where that cannot be, `insecure_cookie_name: true` beside it";
+        context.problems.add(field.error(message).with_hint(hint));
+        return None;
+    }
+    Some(TokenSource::Cookie(Box::from(text)))
 }

@@ -73,6 +73,7 @@ impl AdminApp {
             Refreshed::Done => (200, "success", None),
             Refreshed::Failed(error) => (Rejection::KeysUnavailable.row().status, "failure", Some(error)),
             Refreshed::NotFetched => {
+                log::warn!("admin: {who} asked for the keys of issuer {name} to be refreshed: they are not fetched");
                 let what = "The keys of this issuer were read with the configuration and change with it only\n";
                 return text(Rejection::MethodNotAllowed.row().status, what);
             }

@@ -5,6 +5,7 @@ use crate::{
     edge::{clock, installed::Installed},
     gate::{
         algorithm::KeyType,
+        cors::{AllowedOrigins, Cors},
         issuer::{Audiences, Issuer},
         keys::Key,
         policy::Names,
@@ -46,6 +47,7 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
             TokenSource::Authorization => "header Authorization".to_owned(),
             TokenSource::Header(name) => format!("header {name}"),
             TokenSource::Query(name) => format!("query {name}"),
+            TokenSource::Cookie(name) => format!("cookie {name}"),
         })
         .collect();
     json!({
@@ -64,6 +66,8 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
             "roles": route.requirement.roles.as_ref().map(view_of_names),
         },
         "token_sources": sources,
+        "csrf": { "origins": route.cross_site.origins() },
+        "cors": route.cors.as_ref().map(view_of_cors),
         "upstream": match &route.action {
             Action::Forward(id) => installed.upstream_name(*id),
             Action::Respond { .. } => None,
@@ -72,6 +76,22 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
             Action::Forward(_) => None,
             Action::Respond { status, .. } => Some(status),
         },
+    })
+}
+
+fn view_of_cors(cors: &Cors) -> Value {
+    let Cors::Gate(rule) = cors else { return json!("upstream") };
+    let grant = rule.grant();
+    json!({
+        "origins": match &grant.origins {
+            AllowedOrigins::Any => json!(["*"]),
+            AllowedOrigins::Listed(origins) => json!(origins),
+        },
+        "methods": grant.methods,
+        "headers": grant.headers,
+        "expose": grant.expose,
+        "credentials": grant.credentials,
+        "max_age_seconds": grant.max_age.map(|max_age| max_age.as_secs()),
     })
 }
 
@@ -95,7 +115,9 @@ pub(super) fn issuer(issuer: &Issuer, slot: &KeySlot) -> Value {
     let keys: Vec<Value> =
         set.as_deref().map_or_else(Vec::new, |set| set.keys().iter().map(|key| view_of_key(key)).collect());
     let skipped: Vec<Value> = set.as_deref().map_or_else(Vec::new, |set| {
-        let view = |skipped: &crate::gate::keys::SkippedKey| json!({ "kid": skipped.kid, "reason": skipped.reason });
+        let view = |skipped: &crate::gate::keys::SkippedKey| {
+            json!({ "kid": skipped.kid.as_deref().map(view_of_kid), "reason": skipped.reason })
+        };
         set.skipped().iter().map(view).collect()
     });
     json!({
@@ -109,6 +131,7 @@ pub(super) fn issuer(issuer: &Issuer, slot: &KeySlot) -> Value {
         "has_keys": set.is_some(),
         "keys": keys,
         "skipped": skipped,
+        "skipped_count": set.as_deref().map_or(0, crate::gate::keys::KeySet::skipped_count),
         "source": view_of_source(&slot.status(clock::monotonic())),
     })
 }
@@ -132,6 +155,9 @@ fn view_of_source(status: &KeyStatus) -> Value {
             "age_seconds": status.age.map(|age| age.as_secs()),
             "from_disk": status.is_restored,
             "last_error": status.last_error.as_deref().map(printable),
+            "metadata_error": status.metadata_error.as_deref().map(printable),
+            "kept_on_disk": status.kept.map(clock::rfc3339),
+            "disk_error": status.disk_error.as_deref().map(printable),
             "next_refresh_in_seconds": status.next_attempt_in.as_secs(),
             "stale_in_seconds": status.stale_in.map(|left| left.as_secs()),
         }),
@@ -143,6 +169,12 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(|letter| if (' '..='~').contains(&letter) { letter } else { '?' }).collect()
 }
 
+/// A `kid` is a text from outside, and this may be read in a terminal.
+fn view_of_kid(kid: &str) -> String {
+    let is_plain = kid.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_plain { kid.to_owned() } else { quoted(kid) }
+}
+
 fn view_of_key(key: &Key) -> Value {
     let (name, is_public) = match key.key_type() {
         KeyType::Secret => ("secret", false),
@@ -152,8 +184,7 @@ fn view_of_key(key: &Key) -> Value {
         KeyType::Ed25519 => ("Ed25519", true),
     };
     json!({
-        // A kid is a text from outside, and this may be read in a terminal.
-        "kid": key.kid().map(|kid| if kid.bytes().all(|byte| byte.is_ascii_graphic()) { kid.to_owned() } else { quoted(kid) }),
+        "kid": key.kid().map(view_of_kid),
         "type": name,
         "algorithms": key.algorithms().iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>(),
         "thumbprint": is_public.then(|| key.thumbprint().to_string()),

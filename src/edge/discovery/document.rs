@@ -12,7 +12,7 @@ const LIST_ENTRY_BYTES_MAX: usize = 128;
 
 /// For whom a document must speak.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Expected<'a> {
+pub enum Expected<'a> {
     /// This issuer, byte for byte (RFC 8414 §3.3).
     Issuer(&'a str),
     /// The issuer whose metadata has its place at this URL.
@@ -80,11 +80,10 @@ impl fmt::Display for DocumentFault {
 impl std::error::Error for DocumentFault {}
 
 /// Reads a document: where the keys are, and the rest.
-pub(super) fn parse(
-    text: &[u8],
-    expected: Expected<'_>,
-    insecure_http: bool,
-) -> Result<(String, Metadata), DocumentFault> {
+///
+/// # Errors
+/// A [`DocumentFault`]: it is not one JSON object, speaks for somebody else, or names no usable place of keys.
+pub fn parse(text: &[u8], expected: Expected<'_>, insecure_http: bool) -> Result<(String, Metadata), DocumentFault> {
     let document = Object::parse(text).map_err(DocumentFault::NotAnObject)?;
     let string = |name: &str| document.get(name).and_then(Json::as_str);
     let issuer = string("issuer").ok_or(DocumentFault::IssuerMissing)?;

@@ -1,6 +1,6 @@
 //! Finds an issuer's metadata, and by it where its keys are: OpenID Connect Discovery 1.0 §4, then RFC 8414 §3. It blocks,
 //! as the fetch beneath it. It keeps nothing, takes no issuer's word for another issuer, and fetches no key.
-mod document;
+pub mod document;
 mod well_known;
 
 use std::fmt;
@@ -100,6 +100,20 @@ impl fmt::Display for DiscoveryError {
 }
 
 impl std::error::Error for DiscoveryError {}
+
+impl DiscoveryError {
+    /// Whether metadata was had that contradicts what was believed: it speaks for another issuer, or names keys that may not
+    /// be fetched. Not so when there is none to be had.
+    pub fn is_contradiction(&self) -> bool {
+        let contradicts = |attempt: &FailedAttempt| {
+            matches!(
+                attempt.reason,
+                AttemptError::Document(DocumentFault::IssuerDiffers { .. } | DocumentFault::JwksUriUnusable(_))
+            )
+        };
+        matches!(self, Self::Failed(attempts) if attempts.iter().any(contradicts))
+    }
+}
 
 /// Finds the metadata of a configured issuer. The second place is asked when the server answered at the first, but not with
 /// a document that can be used; not when it could not be reached or time is over. Blocks for at most `request.timeout`.

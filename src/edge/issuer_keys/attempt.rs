@@ -11,7 +11,7 @@ use crate::{
     edge::{
         clock,
         discovery::{self, DiscoveryError, DiscoveryRequest},
-        jwks_client::{self, Answer, FetchError, FetchRequest, Proxies, Wanted},
+        jwks_client::{self, Answer, FetchError, FetchRequest, Proxies, Wanted, without_query},
     },
     gate::{
         algorithm::Algorithms,
@@ -31,9 +31,21 @@ pub(super) struct Fetcher {
     keys: RemoteKeys,
     algorithms: Algorithms,
     proxies: Arc<Proxies>,
-    discovered: Option<(String, Instant)>,
+    discovered: Option<Discovered>,
     last: Option<LastAnswer>,
 }
+
+/// Where metadata said that the keys are.
+#[derive(Clone, Debug)]
+struct Discovered {
+    url: String,
+    at: Instant,
+    /// Whether they were not found there since.
+    is_doubtful: bool,
+}
+
+/// Where the keys are, and why the metadata could not be asked whether that is still so.
+type Place = (String, Option<DiscoveryError>);
 
 /// The answer that the current set came from, for asking whether it still is the answer (RFC 9110 §13.1.2).
 #[derive(Debug)]
@@ -57,6 +69,8 @@ pub(super) struct Obtained {
     pub(super) max_age: Option<Duration>,
     /// The server's clock when it answered.
     pub(super) date: Option<SystemTime>,
+    /// Why the metadata could not be read again; the keys are where it last said.
+    pub(super) metadata_error: Option<DiscoveryError>,
 }
 
 /// Why an attempt gave no keys.
@@ -76,13 +90,13 @@ impl fmt::Display for AttemptError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Discovery(error) => write!(formatter, "{error}"),
-            Self::Fetch(url, error) => write!(formatter, "{url}: {error}"),
-            Self::NotAKeySet(url, fault) => write!(formatter, "{url}: {fault}"),
+            Self::Fetch(url, error) => write!(formatter, "{}: {error}", without_query(url)),
+            Self::NotAKeySet(url, fault) => write!(formatter, "{}: {fault}", without_query(url)),
             Self::NoUsableKey(url, reasons) if reasons.is_empty() => {
-                write!(formatter, "{url}: the key set is empty")
+                write!(formatter, "{}: the key set is empty", without_query(url))
             }
             Self::NoUsableKey(url, reasons) => {
-                write!(formatter, "{url}: no key of the set can be used: {}", reasons.join("; "))
+                write!(formatter, "{}: no key of the set can be used: {}", without_query(url), reasons.join("; "))
             }
         }
     }
@@ -96,10 +110,14 @@ impl Fetcher {
     /// Makes one attempt, in the issuer's `timeout` altogether.
     pub(super) fn attempt(&mut self) -> Result<Obtained, AttemptError> {
         let began = clock::monotonic();
-        let obtained = self.locate(began).and_then(|url| self.fetch(url, began));
+        let obtained = self.locate(began).and_then(|(url, metadata_error)| {
+            self.fetch(url, began).map(|obtained| Obtained { metadata_error, ..obtained })
+        });
         if obtained.is_err() {
             // The keys may have moved, and what was remembered of them counts no more.
-            self.discovered = None;
+            if let Some(discovered) = &mut self.discovered {
+                discovered.is_doubtful = true;
+            }
             self.last = None;
         }
         obtained
@@ -110,31 +128,38 @@ impl Fetcher {
     }
 
     /// Where the keys are.
-    fn locate(&mut self, began: Instant) -> Result<String, AttemptError> {
+    fn locate(&mut self, began: Instant) -> Result<Place, AttemptError> {
         if let KeyLocation::Url(url) = &self.keys.location {
-            return Ok(url.clone());
+            return Ok((url.clone(), None));
         }
-        let known = self.discovered.as_ref();
-        if let Some((url, at)) = known
-            && began.saturating_duration_since(*at) < DISCOVERED_AGE_MAX
+        let known = self.discovered.clone();
+        let age = |known: &Discovered| began.saturating_duration_since(known.at);
+        if let Some(known) = &known
+            && !known.is_doubtful
+            && age(known) < DISCOVERED_AGE_MAX
         {
-            return Ok(url.clone());
+            return Ok((known.url.clone(), None));
         }
+        let left = self.left(began);
         let found = discovery::discover(&DiscoveryRequest {
             issuer: &self.issuer,
-            timeout: self.left(began),
+            // The rest is for the keys, where they last were.
+            timeout: if known.is_some() { left / 2 } else { left },
             authorities_pem: self.keys.ca_pem.as_deref(),
             insecure_http: self.keys.insecure_http,
             proxies: &self.proxies,
         });
         match (found, known) {
             (Ok(found), _) => {
-                self.discovered = Some((found.jwks_uri.clone(), began));
-                Ok(found.jwks_uri)
+                let url = found.jwks_uri.clone();
+                self.discovered = Some(Discovered { url, at: began, is_doubtful: false });
+                Ok((found.jwks_uri, None))
             }
-            // The metadata cannot be had; that is no reason to do without keys that can.
-            (Err(_), Some((url, _))) => Ok(url.clone()),
-            (Err(error), None) => Err(AttemptError::Discovery(error)),
+            // The metadata cannot be had; for a while that is no reason to do without keys that can.
+            (Err(error), Some(known)) if !error.is_contradiction() && age(&known) < self.keys.max_stale => {
+                Ok((known.url, Some(error)))
+            }
+            (Err(error), _) => Err(AttemptError::Discovery(error)),
         }
     }
 
@@ -153,7 +178,7 @@ impl Fetcher {
             (Ok(Answer::Fetched(fetched)), _) => fetched,
             (Ok(Answer::NotModified { max_age, date }), Some(last)) => {
                 let (set, text) = (Arc::clone(&last.set), Arc::clone(&last.text));
-                return Ok(Obtained { url, set, text, max_age, date });
+                return Ok(Obtained { url, set, text, max_age, date, metadata_error: None });
             }
             // Not asked for, so an answer of no use.
             (Ok(Answer::NotModified { .. }), None) => {
@@ -164,7 +189,7 @@ impl Fetcher {
         let (set, text) = read(&url, fetched.body, self.algorithms)?;
         let last = |etag| LastAnswer { url: url.clone(), etag, set: Arc::clone(&set), text: Arc::clone(&text) };
         self.last = fetched.etag.map(last);
-        Ok(Obtained { url, set, text, max_age: fetched.max_age, date: fetched.date })
+        Ok(Obtained { url, set, text, max_age: fetched.max_age, date: fetched.date, metadata_error: None })
     }
 }
 

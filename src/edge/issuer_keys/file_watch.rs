@@ -48,6 +48,10 @@ pub(super) async fn watch(issuer: Arc<FileIssuer>, door: Arc<Door>) {
     let mut said: Option<String> = None;
     loop {
         let is_demanded = door.is_demanded();
+        if is_demanded {
+            // Before the file is looked at: whoever asks from now on is answered by the next look.
+            door.begin();
+        }
         let task = Arc::clone(&issuer);
         let looked = tokio::task::spawn_blocking(move || look(&task, seen, is_demanded)).await;
         let outcome = match looked {
@@ -60,14 +64,12 @@ pub(super) async fn watch(issuer: Arc<FileIssuer>, door: Arc<Door>) {
                 None
             }
         };
-        if let Some(outcome) = outcome {
-            if is_demanded {
-                door.begin();
-            }
-            settle(&issuer, &outcome, &mut said);
-            if is_demanded {
-                door.end(outcome.as_ref().map(|_| ()).map_err(|error| error.as_str()));
-            }
+        if let Some(outcome) = &outcome {
+            settle(&issuer, outcome, &mut said);
+        }
+        if is_demanded {
+            let outcome = outcome.as_ref().map(|outcome| outcome.as_ref().map(|_| ()).map_err(String::as_str));
+            door.end(outcome.unwrap_or(Err("the reading was interrupted")));
         }
         tokio::select! {
             () = door.rung() => {}
@@ -94,9 +96,14 @@ fn look(issuer: &FileIssuer, seen: Seen, is_demanded: bool) -> (Seen, Option<Res
         }
     };
     let (signature, modified) = signature;
+    let content = match content(issuer) {
+        Ok(content) => content,
+        // Says nothing of the file: what is short - descriptors, memory - may be there at the next look.
+        Err(error) => return (Seen::Nothing, Some(Err(error))),
+    };
     let is_settled = clock::now().duration_since(modified).is_ok_and(|age| age >= SETTLING);
     let now_seen = if is_settled { Seen::Settled(signature) } else { Seen::Nothing };
-    (now_seen, Some(read(issuer)))
+    (now_seen, Some(read(issuer, &content)))
 }
 
 fn signature(path: &Path) -> io::Result<(Signature, SystemTime)> {
@@ -111,11 +118,14 @@ fn signature(path: &Path) -> io::Result<(Signature, SystemTime)> {
     Ok((signature, metadata.modified()?))
 }
 
-fn read(issuer: &FileIssuer) -> Result<Arc<KeySet>, String> {
-    let path = &issuer.file.path;
+fn content(issuer: &FileIssuer) -> Result<Vec<u8>, String> {
     let bytes_max = u64::try_from(KEY_SET_BYTES_MAX).unwrap_or(u64::MAX);
-    let content = files::read_file(path, bytes_max).map_err(|error| error.to_string())?;
-    match KeySet::parse(&content, issuer.algorithms) {
+    files::read_file(&issuer.file.path, bytes_max).map_err(|error| error.to_string())
+}
+
+fn read(issuer: &FileIssuer, content: &[u8]) -> Result<Arc<KeySet>, String> {
+    let path = &issuer.file.path;
+    match KeySet::parse(content, issuer.algorithms) {
         Ok(set) if set.is_empty() => Err(format!("{}: it has no usable key", path.display())),
         Ok(set) => Ok(Arc::new(set)),
         Err(fault) => Err(format!("{}: {fault}", path.display())),

@@ -4,6 +4,7 @@
 //! task; a request can only wait, once and bounded, for an attempt that the issuer's task makes.
 mod attempt;
 mod file_watch;
+mod keeper;
 mod refresher;
 mod store;
 mod waiters;
@@ -79,10 +80,9 @@ impl KeySources {
                 }
                 KeySource::Remote(remote) => {
                     let slot = Arc::new(KeySlot::remote(rules(remote), clock::monotonic()));
-                    let source = remote.location.clone();
                     all.remotes.push(RemoteIssuer {
                         id,
-                        binding: Binding { name: issuer.name.clone(), issuer: issuer.identifier.clone(), source },
+                        binding: Binding::new(&issuer.name, &issuer.identifier, remote),
                         keys: remote.clone(),
                         algorithms: issuer.algorithms,
                         leeway: issuer.leeway,
@@ -114,7 +114,11 @@ fn rules(remote: &RemoteKeys) -> RefreshRules {
     RefreshRules { refresh: remote.refresh, cooldown: remote.cooldown, max_stale: remote.max_stale }
 }
 
-/// One line for each change of an issuer's set and one for each key that cannot be used; none when nothing changed.
+/// So many keys that cannot be used are named when a set changes; more are counted.
+const TOLD_MAX: usize = 8;
+
+/// One line for each change of an issuer's set and one for each key that cannot be used, up to [`TOLD_MAX`]; none when
+/// nothing changed.
 fn tell_change(issuer: &str, before: Option<&KeySet>, now: &KeySet) {
     // In whatever order they come: some servers shuffle them.
     let has = |set: &KeySet, wanted: &Key| {
@@ -123,7 +127,7 @@ fn tell_change(issuer: &str, before: Option<&KeySet>, now: &KeySet) {
         })
     };
     let is_same = before.is_some_and(|before| {
-        before.skipped().len() == now.skipped().len()
+        before.skipped_count() == now.skipped_count()
             && now.skipped().iter().all(|skipped| before.skipped().contains(skipped))
             && before.keys().len() == now.keys().len()
             && now.keys().iter().all(|key| has(before, key))
@@ -140,8 +144,11 @@ fn tell_change(issuer: &str, before: Option<&KeySet>, now: &KeySet) {
         "issuer {issuer}: usable keys: {}{gone}",
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     );
-    for skipped in now.skipped() {
+    for skipped in now.skipped().iter().take(TOLD_MAX) {
         log::warn!("issuer {issuer}: key {} is not used: {}", named(skipped.kid.as_deref()), skipped.reason);
+    }
+    if let Some(more @ 1..) = now.skipped_count().checked_sub(TOLD_MAX) {
+        log::warn!("issuer {issuer}: {more} more keys are not used");
     }
 }
 

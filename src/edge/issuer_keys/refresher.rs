@@ -19,11 +19,12 @@ use crate::{
             FileIssuer, KeySources, KeyStore,
             attempt::{Fetcher, Obtained},
             file_watch,
-            store::{Binding, StoredKeys},
+            keeper::Keeper,
+            store::Binding,
             tell_change,
             waiters::{Door, KeyWaiters},
         },
-        jwks_client::Proxies,
+        jwks_client::{Proxies, without_query},
         metrics::{FetchMetrics, IssuerMetrics},
     },
     gate::{algorithm::Algorithms, issuer::IssuerId, keys::KeySet, time::UnixTime},
@@ -153,8 +154,9 @@ impl BackgroundService for KeyRefresher {
                 proxies: Arc::clone(&self.proxies),
                 issuer: Arc::clone(issuer),
                 door: Arc::clone(door),
-                store: self.store.clone(),
+                keeper: self.store.as_ref().map(|store| Keeper::start(store.clone(), Arc::clone(issuer))),
                 clock_is_off: false,
+                metadata_error: None,
             };
             tokio::spawn(task.run(Arc::clone(&self.tried)));
         }
@@ -176,11 +178,13 @@ struct RefreshTask {
     issuer: Arc<RemoteIssuer>,
     door: Arc<Door>,
     proxies: Arc<Proxies>,
-    store: Option<KeyStore>,
+    keeper: Option<Keeper>,
     /// Away while it works.
     fetcher: Option<Fetcher>,
     /// Whether it was said that the clocks differ.
     clock_is_off: bool,
+    /// What was said of the metadata.
+    metadata_error: Option<String>,
 }
 
 impl RefreshTask {
@@ -191,7 +195,7 @@ impl RefreshTask {
             self.door.begin();
             let began = clock::monotonic();
             let outcome = self.attempt().await;
-            let outcome = self.settle(occasion, began, outcome).await;
+            let outcome = self.settle(occasion, began, outcome);
             self.door.end(outcome.as_ref().copied().map_err(String::as_str));
             if is_first {
                 is_first = false;
@@ -258,12 +262,7 @@ impl RefreshTask {
     }
 
     /// Puts the outcome of one attempt where it belongs.
-    async fn settle(
-        &mut self,
-        occasion: Occasion,
-        began: Instant,
-        outcome: Result<Obtained, String>,
-    ) -> Result<(), String> {
+    fn settle(&mut self, occasion: Occasion, began: Instant, outcome: Result<Obtained, String>) -> Result<(), String> {
         let now = clock::monotonic();
         let issuer = &self.issuer;
         let (fetch_metrics, key_metrics) = &issuer.metrics;
@@ -280,13 +279,32 @@ impl RefreshTask {
         key_metrics.holds(&obtained.set);
         tell_change(&issuer.binding.name, issuer.slot.keys().as_deref(), &obtained.set);
         let date = clock::unix_time();
-        issuer.slot.located(&obtained.url);
+        let metadata_error = obtained.metadata_error.map(|error| error.to_string());
+        issuer.slot.located(&without_query(&obtained.url), metadata_error.as_deref());
         issuer.slot.fetched(Arc::clone(&obtained.set), obtained.max_age, now, date, jitter());
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(obtained.set, &obtained.text, date);
+        }
         if let Some(issuers) = obtained.date {
             self.compare_clocks(issuers, now.saturating_duration_since(began));
         }
-        self.keep(obtained.text.to_string(), date).await;
+        self.tell_of_metadata(metadata_error);
         Ok(())
+    }
+
+    /// Says once that the metadata cannot be had, and once that it can again.
+    fn tell_of_metadata(&mut self, error: Option<String>) {
+        let name = &self.issuer.binding.name;
+        match &error {
+            Some(error) if self.metadata_error.as_ref() != Some(error) => {
+                log::warn!(
+                    "issuer {name}: its metadata cannot be read again; its keys are where it last said: {error}"
+                );
+            }
+            None if self.metadata_error.is_some() => log::info!("issuer {name}: its metadata can be read again"),
+            Some(_) | None => {}
+        }
+        self.metadata_error = error;
     }
 
     /// Notes how far the issuer's clock is ahead, and says once when tokens may be refused for it.
@@ -307,18 +325,6 @@ impl RefreshTask {
             log::info!("issuer {name}: its clock and this host's agree again");
         }
         self.clock_is_off = is_off;
-    }
-
-    async fn keep(&self, text: String, fetched_at: UnixTime) {
-        let Some(store) = self.store.clone() else { return };
-        let binding = self.issuer.binding.clone();
-        let kept = tokio::task::spawn_blocking(move || {
-            store.save(&binding, &StoredKeys { text, fetched_at }).map_err(|error| (store.path(&binding), error))
-        });
-        if let Ok(Err((path, error))) = kept.await {
-            let name = &self.issuer.binding.name;
-            log::warn!("issuer {name}: its key set cannot be kept in {}: {error}", path.display());
-        }
     }
 }
 

@@ -12,12 +12,16 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::settings::KeyLocation,
+    config::settings::{KeyLocation, RemoteKeys},
     edge::{
         files::{self, FileErrorCause},
         state_directory,
     },
-    gate::{keys::KEY_SET_BYTES_MAX, time::UnixTime},
+    gate::{
+        algorithm::Algorithms,
+        keys::{KEY_SET_BYTES_MAX, KeySet},
+        time::UnixTime,
+    },
 };
 
 /// The directory of key sets within the state directory.
@@ -34,18 +38,30 @@ pub struct Binding {
     pub name: Box<str>,
     /// Its identifier, the value of `iss`.
     pub issuer: Box<str>,
-    /// Where its keys come from.
-    pub source: KeyLocation,
+    /// A digest of where its keys come from and of who vouches for that. No URL: its query may be a secret.
+    source: Box<str>,
 }
 
 impl Binding {
-    /// The source as one text.
-    fn source(&self) -> String {
-        match &self.source {
-            KeyLocation::Url(url) => url.clone(),
-            KeyLocation::Discovery => "discovery".to_owned(),
+    /// Binds what is kept to this issuer, the place of its keys and how that is trusted: whoever tightens the configuration
+    /// is not served with what came under the old one.
+    pub fn new(name: &str, issuer: &str, keys: &RemoteKeys) -> Self {
+        let location = match &keys.location {
+            KeyLocation::Url(url) => url.as_str(),
+            // No URL is a word without a scheme.
+            KeyLocation::Discovery => "discovery",
+        };
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in [location.as_bytes(), &[u8::from(keys.insecure_http)], keys.ca_pem.as_deref().unwrap_or_default()] {
+            context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            context.update(part);
         }
+        Self { name: name.into(), issuer: issuer.into(), source: hexadecimal(context.finish().as_ref()).into() }
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A key set that was fetched.
@@ -95,17 +111,23 @@ struct Written {
 #[derive(Clone, Debug)]
 pub struct KeyStore {
     folder: PathBuf,
+    /// Who may have written what is believed, besides root.
+    user: u32,
 }
 
 impl KeyStore {
     /// The store within a state directory; its own directory is made when it is missing.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's, and that others than this user and root could plant keys there.
     pub fn within(state_directory: &Path) -> io::Result<Self> {
         let folder = state_directory.join(FOLDER);
         state_directory::make(&folder)?;
-        Ok(Self { folder })
+        if fs::symlink_metadata(&folder)?.is_symlink() {
+            return Err(io::Error::other("it is a link"));
+        }
+        let user = state_directory::try_writing(&folder)?;
+        Ok(Self { folder, user })
     }
 
     /// Where the keys of an issuer are.
@@ -114,8 +136,8 @@ impl KeyStore {
         let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
         let shown: String = binding.name.chars().map(plain).collect();
         let digest = digest::digest(&digest::SHA256, binding.name.as_bytes());
-        let mark: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(format!("{shown}-{mark}.json"))
+        let mark = hexadecimal(digest.as_ref());
+        self.folder.join(format!("{shown}-{}.json", mark.get(..8).unwrap_or_default()))
     }
 
     /// Keeps a set, in place of the last.
@@ -126,11 +148,26 @@ impl KeyStore {
         let written = Written {
             form: FORM,
             issuer: binding.issuer.to_string(),
-            source: binding.source(),
+            source: binding.source.to_string(),
             fetched_at_milliseconds: keys.fetched_at.milliseconds(),
             key_set: keys.text.clone(),
         };
         state_directory::replace_file(&self.path(binding), &serde_json::to_vec(&written)?)
+    }
+
+    /// After a set could not be kept: removes what was kept before when that has a key that `set` lacks, so that a withdrawn
+    /// key does not come back with the next start. Answers whether it removed something.
+    ///
+    /// # Errors
+    /// The system's: what was kept is still there.
+    pub fn forget_withdrawn(&self, binding: &Binding, set: &KeySet, algorithms: Algorithms) -> io::Result<bool> {
+        let Ok(Some(stored)) = self.load(binding) else { return Ok(false) };
+        let is_current = KeySet::parse(stored.text.as_bytes(), algorithms)
+            .is_ok_and(|before| before.keys().iter().all(|key| set.holds(key.thumbprint())));
+        if is_current {
+            return Ok(false);
+        }
+        fs::remove_file(self.path(binding)).map(|()| true)
     }
 
     /// What was kept for this issuer and this source; nothing when nothing was.
@@ -144,8 +181,8 @@ impl KeyStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoredKeysFault::Unreadable(FileErrorCause::Other(error.to_string()))),
         };
-        let folder_owner = fs::metadata(&self.folder).map(|folder| folder.uid()).ok();
-        let is_ours = metadata.uid() == 0 || folder_owner == Some(metadata.uid());
+        // Nobody else can put another file there in between: the folder is private.
+        let is_ours = [0, self.user].contains(&metadata.uid());
         if !metadata.is_file() || metadata.mode() & 0o022 != 0 || !is_ours {
             return Err(StoredKeysFault::NotOurs);
         }
@@ -155,7 +192,7 @@ impl KeyStore {
         if written.form != FORM {
             return Err(StoredKeysFault::NotUnderstood);
         }
-        if written.issuer != *binding.issuer || written.source != binding.source() {
+        if written.issuer != *binding.issuer || written.source != *binding.source {
             return Err(StoredKeysFault::OfAnother);
         }
         let fetched_at = UnixTime::from_milliseconds(written.fetched_at_milliseconds);
@@ -165,7 +202,7 @@ impl KeyStore {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
     use super::*;
 
@@ -175,9 +212,20 @@ mod tests {
         (KeyStore::within(&path).unwrap(), path)
     }
 
+    fn remote() -> RemoteKeys {
+        RemoteKeys {
+            location: KeyLocation::Url("https://auth.example.com/keys?key=secret".to_owned()),
+            refresh: Duration::from_secs(600),
+            cooldown: Duration::from_secs(10),
+            max_stale: Duration::from_secs(86_400),
+            timeout: Duration::from_secs(5),
+            ca_pem: None,
+            insecure_http: false,
+        }
+    }
+
     fn binding() -> Binding {
-        let url = "https://auth.example.com/keys".to_owned();
-        Binding { name: "main".into(), issuer: "https://auth.example.com".into(), source: KeyLocation::Url(url) }
+        Binding::new("main", "https://auth.example.com", &remote())
     }
 
     fn keys() -> StoredKeys {
@@ -201,11 +249,17 @@ mod tests {
     fn keys_count_for_their_issuer_and_their_source_alone() {
         let (store, path) = store("bound");
         store.save(&binding(), &keys()).unwrap();
+        assert!(!fs::read_to_string(store.path(&binding())).unwrap().contains("secret"), "the query of a URL is kept");
+        let other_place = KeyLocation::Url("https://auth.example.com/other".to_owned());
         let others = [
-            Binding { issuer: "https://auth.example.com/".into(), ..binding() },
-            Binding { source: KeyLocation::Discovery, ..binding() },
-            Binding { source: KeyLocation::Url("https://auth.example.com/other".to_owned()), ..binding() },
+            RemoteKeys { location: KeyLocation::Discovery, ..remote() },
+            RemoteKeys { location: other_place, ..remote() },
+            RemoteKeys { insecure_http: true, ..remote() },
+            RemoteKeys { ca_pem: Some(b"another authority".to_vec()), ..remote() },
         ];
+        let mut others: Vec<Binding> =
+            others.iter().map(|keys| Binding::new("main", "https://auth.example.com", keys)).collect();
+        others.push(Binding { issuer: "https://auth.example.com/".into(), ..binding() });
         for other in others {
             assert_eq!(store.load(&other), Err(StoredKeysFault::OfAnother), "{other:?}");
         }
@@ -240,6 +294,46 @@ mod tests {
         fs::write(&elsewhere, &whole).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
         assert_eq!(store.load(&binding()), Err(StoredKeysFault::NotOurs));
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn a_place_where_others_could_plant_keys_is_not_used() {
+        let (store, path) = store("planted");
+        assert!(store.save(&binding(), &keys()).is_ok());
+        for mode in [0o1777, 0o770, 0o702] {
+            fs::set_permissions(path.join(FOLDER), fs::Permissions::from_mode(mode)).unwrap();
+            assert!(KeyStore::within(&path).is_err(), "{mode:o}");
+        }
+        fs::remove_dir_all(path.join(FOLDER)).unwrap();
+        fs::create_dir(path.join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", path.join(FOLDER)).unwrap();
+        assert!(KeyStore::within(&path).is_err(), "a link");
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn what_has_a_withdrawn_key_is_forgotten_and_what_has_none_is_not() {
+        let (store, path) = store("withdrawn");
+        let jwk = |x: &str| format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#);
+        // RFC 8037 §A.2, and the public key of RFC 8032 §7.1, test 2.
+        let first = jwk("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        let second = jwk("PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw");
+        let text = |keys: &[&String]| {
+            let keys: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+            format!(r#"{{"keys":[{}]}}"#, keys.join(","))
+        };
+        let all = Algorithms::asymmetric();
+        let set = |text: &str| KeySet::parse(text.as_bytes(), all).unwrap();
+        let both = text(&[&first, &second]);
+        assert_eq!(set(&both).keys().len(), 2);
+        assert!(!store.forget_withdrawn(&binding(), &set(&both), all).unwrap(), "nothing was kept");
+        store.save(&binding(), &StoredKeys { text: text(&[&first]), ..keys() }).unwrap();
+        assert!(!store.forget_withdrawn(&binding(), &set(&both), all).unwrap());
+        assert!(store.load(&binding()).unwrap().is_some());
+        store.save(&binding(), &StoredKeys { text: both, ..keys() }).unwrap();
+        assert!(store.forget_withdrawn(&binding(), &set(&text(&[&second])), all).unwrap());
+        assert_eq!(store.load(&binding()), Ok(None));
         fs::remove_dir_all(path).unwrap();
     }
 }

@@ -3,7 +3,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -42,8 +42,6 @@ pub enum Refreshed {
 #[derive(Debug)]
 pub(super) struct Door {
     bell: Notify,
-    is_provoked: AtomicBool,
-    is_demanded: AtomicBool,
     progress: watch::Sender<Progress>,
     waiting: AtomicUsize,
     /// Longest time that one attempt takes.
@@ -51,7 +49,8 @@ pub(super) struct Door {
     metrics: Option<FetchMetrics>,
 }
 
-/// The attempts of one issuer, numbered from 1.
+/// The attempts of one issuer, numbered from 1, and who wants one. Changed in single steps, so that nobody who asks can fall
+/// between an attempt that is wanted and the same attempt when it begins.
 #[derive(Clone, Debug, Default)]
 struct Progress {
     /// The last that was begun.
@@ -62,6 +61,18 @@ struct Progress {
     succeeded: u64,
     /// Why the last failure was one.
     failure: Box<str>,
+    /// Whether a request provoked an attempt, and none was begun since.
+    is_provoked: bool,
+    /// Whether an operator asked for an attempt, and none was begun since.
+    is_demanded: bool,
+}
+
+/// What a request that names an unknown key waits for.
+struct Wanted {
+    /// From this attempt on, a success settles the question.
+    first: u64,
+    /// After this attempt there is nothing more to wait for.
+    last: u64,
 }
 
 impl Progress {
@@ -88,22 +99,9 @@ impl KeyWaiters {
         let Some(door) = self.doors.get(&issuer) else { return Patience::Fetched };
         let Some(_place) = Place::take(&door.waiting) else { return Patience::NotFetched };
         let mut progress = door.progress.subscribe();
-        // Before it is asked what may be done, so that no attempt can end unseen in between.
-        let before = progress.borrow_and_update().clone();
-        let next = before.begun + 1;
-        // An attempt under way settles the question when it succeeds: its answer comes after the token did.
-        let first = if before.is_under_way() { before.begun } else { next };
-        let last = match slot.provoked(clock::monotonic()) {
-            Provocation::Settled => return Patience::Fetched,
-            Provocation::Fetch => {
-                door.is_provoked.store(true, Ordering::SeqCst);
-                door.bell.notify_one();
-                next
-            }
-            Provocation::Refused if door.is_provoked.load(Ordering::SeqCst) => next,
-            // Asked again: it may have begun in between.
-            Provocation::Refused if progress.borrow().is_under_way() => progress.borrow().begun,
-            Provocation::Refused => return Patience::NotFetched,
+        let Wanted { first, last } = match door.provoke(slot) {
+            Ok(wanted) => wanted,
+            Err(patience) => return patience,
         };
         let began = clock::monotonic();
         let settled = progress.wait_for(|progress| progress.succeeded >= first || progress.ended >= last);
@@ -122,9 +120,7 @@ impl KeyWaiters {
     pub async fn refresh(&self, issuer: IssuerId) -> Refreshed {
         let Some(door) = self.doors.get(&issuer) else { return Refreshed::NotFetched };
         let mut progress = door.progress.subscribe();
-        let wanted = progress.borrow_and_update().begun + 1;
-        door.is_demanded.store(true, Ordering::SeqCst);
-        door.bell.notify_one();
+        let wanted = door.demand();
         // An attempt may be under way, and comes first.
         let patience = door.patience.saturating_mul(2).saturating_add(Duration::from_secs(1));
         match tokio::time::timeout(patience, progress.wait_for(|progress| progress.ended >= wanted)).await {
@@ -140,13 +136,46 @@ impl Door {
     fn new(patience: Duration, metrics: Option<&FetchMetrics>) -> Self {
         Self {
             bell: Notify::new(),
-            is_provoked: AtomicBool::new(false),
-            is_demanded: AtomicBool::new(false),
             progress: watch::Sender::new(Progress::default()),
             waiting: AtomicUsize::new(0),
             patience,
             metrics: metrics.cloned(),
         }
+    }
+
+    /// A request names a key that the set lacks: which attempts may settle what it is, or what is settled already.
+    fn provoke(&self, slot: &KeySlot) -> Result<Wanted, Patience> {
+        let mut wanted = Err(Patience::NotFetched);
+        let rings = self.progress.send_if_modified(|progress| {
+            let next = progress.begun + 1;
+            // An attempt under way settles the question when it succeeds: its answer comes after the token did.
+            let first = if progress.is_under_way() { progress.begun } else { next };
+            let provocation = slot.provoked(clock::monotonic());
+            wanted = match provocation {
+                Provocation::Settled => Err(Patience::Fetched),
+                Provocation::Fetch => Ok(Wanted { first, last: next }),
+                Provocation::Refused if progress.is_provoked => Ok(Wanted { first, last: next }),
+                Provocation::Refused if progress.is_under_way() => Ok(Wanted { first, last: progress.begun }),
+                Provocation::Refused => Err(Patience::NotFetched),
+            };
+            progress.is_provoked |= provocation == Provocation::Fetch;
+            provocation == Provocation::Fetch
+        });
+        if rings {
+            self.bell.notify_one();
+        }
+        wanted
+    }
+
+    /// An operator wants an attempt that begins from now on; answers its number.
+    fn demand(&self) -> u64 {
+        let mut wanted = 0;
+        self.progress.send_modify(|progress| {
+            progress.is_demanded = true;
+            wanted = progress.begun + 1;
+        });
+        self.bell.notify_one();
+        wanted
     }
 
     /// Waits until somebody rings.
@@ -156,32 +185,33 @@ impl Door {
 
     /// Whether an operator asked for an attempt, and none was begun since.
     pub(super) fn is_demanded(&self) -> bool {
-        self.is_demanded.load(Ordering::SeqCst)
+        self.progress.borrow().is_demanded
     }
 
     /// Whether a request provoked an attempt, and none was begun since.
     pub(super) fn is_provoked(&self) -> bool {
-        self.is_provoked.load(Ordering::SeqCst)
+        self.progress.borrow().is_provoked
     }
 
     /// An attempt begins; it is for all who asked for one.
     pub(super) fn begin(&self) {
-        // In this order: who asks in between finds this attempt still to come, and at worst another follows.
-        self.is_provoked.store(false, Ordering::SeqCst);
-        self.is_demanded.store(false, Ordering::SeqCst);
-        self.progress.send_modify(|progress| progress.begun += 1);
+        self.progress.send_modify(|progress| {
+            progress.is_provoked = false;
+            progress.is_demanded = false;
+            progress.begun += 1;
+        });
     }
 
     /// The attempt ended so.
     pub(super) fn end(&self, outcome: Result<(), &str>) {
-        if outcome.is_ok() {
-            // Whoever asked meanwhile is answered by what has just come.
-            self.is_provoked.store(false, Ordering::SeqCst);
-        }
         self.progress.send_modify(|progress| {
             progress.ended = progress.begun;
             match outcome {
-                Ok(()) => progress.succeeded = progress.begun,
+                Ok(()) => {
+                    progress.succeeded = progress.begun;
+                    // Whoever asked meanwhile is answered by what has just come.
+                    progress.is_provoked = false;
+                }
                 Err(reason) => progress.failure = reason.into(),
             }
         });

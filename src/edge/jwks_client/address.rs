@@ -13,9 +13,9 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 
 /// Metadata services outside the link-local ranges.
-const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
-const METADATA_V6: [Ipv6Addr; 2] =
-    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+const METADATA_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
 
 /// Resolves as the system does and leaves out the addresses that must not be asked.
 #[derive(Debug, Default)]
@@ -83,10 +83,24 @@ pub(super) fn is_forbidden(address: IpAddr) -> bool {
         IpAddr::V4(address) => address.is_link_local() || METADATA_V4.contains(&address),
         IpAddr::V6(address) => {
             address.is_unicast_link_local()
-                || METADATA_V6.contains(&address)
+                || address == METADATA_V6
+                // fd00:ec2::/32, where one provider has all services of its machines.
+                || matches!(address.segments(), [0xfd00, 0xec2, ..])
                 || embedded(address).is_some_and(|within| is_forbidden(IpAddr::V4(within)))
         }
     }
+}
+
+/// Whether a host is a number that some resolver takes for an IPv4 address and nobody here has looked at: fewer than four
+/// parts, hexadecimal or octal ones, a final dot (the WHATWG URL standard's "ends in a number", less what is an address
+/// in its one spelling).
+pub(super) fn is_disguised(host: &str) -> bool {
+    let bare = host.strip_suffix('.').unwrap_or(host);
+    let last = bare.rsplit('.').next().unwrap_or_default();
+    let is_decimal = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let is_number = is_decimal || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    is_number && host.parse::<Ipv4Addr>().is_err()
 }
 
 /// The IPv4 address that an IPv6 address leads to.
@@ -107,7 +121,7 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_forbidden;
+    use super::{is_disguised, is_forbidden};
 
     #[test]
     fn link_local_and_metadata_addresses_are_forbidden_in_every_spelling_and_no_others() {
@@ -130,13 +144,39 @@ mod tests {
             ("192.168.1.1", false),
             ("169.253.255.255", false),
             ("100.100.100.201", false),
-            ("fd00:ec2::253", false),
+            ("fd00:ec2::23", true),
+            ("fd00:ec3::254", false),
+            ("168.63.129.16", true),
             ("fec0::1", false),
             ("::ffff:127.0.0.1", false),
             ("2001:db8::a9fe:a9fe", false),
         ];
         for (address, forbidden) in rows {
             assert_eq!(is_forbidden(address.parse().unwrap()), forbidden, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_no_address_in_its_one_spelling_is_disguised() {
+        let rows = [
+            ("2852039166", true),
+            ("0xa9fea9fe", true),
+            ("0XA9FEA9FE", true),
+            ("0x", true),
+            ("169.254.43518", true),
+            ("0251.0376.0251.0376", true),
+            ("169.254.169.254.", true),
+            ("auth.example.0x1", true),
+            ("169.254.169.254", false),
+            ("auth.example.com", false),
+            ("auth.example.com.", false),
+            ("1.example", false),
+            ("0xa.example", false),
+            ("[::ffff:169.254.169.254]", false),
+            ("", false),
+        ];
+        for (host, disguised) in rows {
+            assert_eq!(is_disguised(host), disguised, "{host}");
         }
     }
 }

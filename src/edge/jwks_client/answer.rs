@@ -17,7 +17,10 @@ const ENTITY_TAG_BYTES_MAX: usize = 256;
 ///
 /// An answer without any type is let through: RFC 9110 §8.3 leaves the guess to the reader, and the parser of key sets
 /// accepts nothing but a key set.
-pub(super) fn check_type(headers: &HeaderMap) -> Result<(), FetchError> {
+///
+/// # Errors
+/// [`FetchError::ContentEncoding`], [`FetchError::ContentType`].
+pub fn check_type(headers: &HeaderMap) -> Result<(), FetchError> {
     if let Some(encoding) = text(headers, CONTENT_ENCODING)
         && !encoding.eq_ignore_ascii_case("identity")
     {
@@ -36,7 +39,7 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), FetchError> {
 
 /// How long the answer says that it stays fresh: `max-age` less `Age` (RFC 9111 §4.2). Zero when it must not be kept or
 /// asked again each time, or when the number makes no sense; `None` when nothing is said. `Expires` is not read.
-pub(super) fn freshness(headers: &HeaderMap) -> Option<Duration> {
+pub fn freshness(headers: &HeaderMap) -> Option<Duration> {
     let mut freshness: Option<Duration> = None;
     for field in headers.get_all(CACHE_CONTROL) {
         let field = String::from_utf8_lossy(field.as_bytes());
@@ -56,7 +59,7 @@ pub(super) fn freshness(headers: &HeaderMap) -> Option<Duration> {
 
 /// What the server's clock says now: when it answered (RFC 9110 §6.6.1), and for how long a cache has kept that since
 /// (RFC 9111 §5.1).
-pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
+pub fn date(headers: &HeaderMap) -> Option<SystemTime> {
     let date = text(headers, DATE)?;
     let timestamp = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
     SystemTime::from(timestamp).checked_add(age(headers))
@@ -68,14 +71,14 @@ fn age(headers: &HeaderMap) -> Duration {
 
 /// The tag by which the next request can ask whether anything has changed; `None` when there is none, or several, or
 /// something that [`is_entity_tag`] refuses.
-pub(super) fn entity_tag(headers: &HeaderMap) -> Option<Box<str>> {
+pub fn entity_tag(headers: &HeaderMap) -> Option<Box<str>> {
     let mut tags = headers.get_all(ETAG).iter();
     let tag = tags.next()?.to_str().ok()?.trim();
     (tags.next().is_none() && is_entity_tag(tag)).then(|| Box::from(tag))
 }
 
 /// Whether this is an entity tag, weak or strong (RFC 9110 §8.8.3), of at most [`ENTITY_TAG_BYTES_MAX`] bytes of ASCII.
-pub(super) fn is_entity_tag(text: &str) -> bool {
+pub fn is_entity_tag(text: &str) -> bool {
     let opaque = text.strip_prefix("W/").unwrap_or(text);
     let within = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     text.len() <= ENTITY_TAG_BYTES_MAX
@@ -89,7 +92,7 @@ pub(super) fn is_entity_tag(text: &str) -> bool {
 ///
 /// # Errors
 /// [`FetchError::RedirectRefused`] when it leads elsewhere, or is neither a whole URL nor an absolute path.
-pub(super) fn redirect(here: &Uri, headers: &HeaderMap) -> Result<Uri, FetchError> {
+pub fn redirect(here: &Uri, headers: &HeaderMap) -> Result<Uri, FetchError> {
     let location = text(headers, LOCATION).ok_or(FetchError::RedirectRefused)?;
     let origin = |uri: &Uri| Some((uri.scheme_str()?.to_ascii_lowercase(), super::server_of(uri)?));
     let origin_here = origin(here).ok_or(FetchError::RedirectRefused)?;
@@ -118,6 +121,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 mod tests {
     use super::{check_type, date, entity_tag, freshness, is_entity_tag, redirect};
     use crate::edge::jwks_client::FetchError;
+    use proptest::prelude::*;
     use std::time::{Duration, UNIX_EPOCH};
     use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
@@ -239,5 +243,29 @@ mod tests {
             assert_eq!(target.ok().map(|uri| uri.to_string()).as_deref(), expected, "{location}");
         }
         assert_eq!(redirect(&here, &HeaderMap::new()), Err(FetchError::RedirectRefused));
+    }
+
+    proptest! {
+        #[test]
+        fn a_redirect_never_leaves_its_server(location in "(https?:)?[/\\\\]{0,3}([a-z@:.0-9]{0,6}|keys\\.test(:443|:80)?)[a-z/?#@\\\\:]{0,8}") {
+            let here: Uri = "https://keys.test/a".parse().unwrap();
+            if let Ok(target) = redirect(&here, &headers(&format!("location: {location}"))) {
+                prop_assert_eq!(target.scheme_str(), Some("https"));
+                prop_assert!(target.host().is_some_and(|host| host.eq_ignore_ascii_case("keys.test")));
+                prop_assert_eq!(target.port_u16().unwrap_or(443), 443);
+                prop_assert!(!target.authority().unwrap().as_str().contains('@'));
+            }
+        }
+
+        #[test]
+        fn freshness_is_bounded_and_nothing_outweighs_no_store(
+            directives in prop::collection::vec("no-store|No-Cache|max-age=\"?[0-9]{0,22}\"?|public|max-age|a=b", 0..5)
+        ) {
+            let told = freshness(&headers(&format!("cache-control: {}", directives.join(", "))));
+            prop_assert!(told.is_none_or(|told| told <= Duration::from_secs(1 << 31)));
+            if directives.iter().any(|directive| directive.starts_with("no-") || directive.starts_with("No-")) {
+                prop_assert_eq!(told, Some(Duration::ZERO));
+            }
+        }
     }
 }

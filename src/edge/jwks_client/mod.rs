@@ -5,11 +5,12 @@
 //! TLS is rustls with the ring provider, which is the process-wide default that Pingora installs too; aws-lc-rs checks
 //! tokens and has no part in it.
 mod address;
-mod answer;
+pub mod answer;
 mod connecting;
 mod error;
 mod proxies;
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::header::IF_NONE_MATCH;
@@ -210,7 +211,8 @@ fn usable(request: &FetchRequest<'_>) -> Result<Uri, FetchError> {
         Some("http") => return Err(FetchError::PlainHttp),
         Some(_) | None => return Err(FetchError::UrlUnusable),
     }
-    server_of(&uri).map(|_| uri).ok_or(FetchError::UrlUnusable)
+    let is_disguised = uri.host().is_none_or(address::is_disguised);
+    server_of(&uri).filter(|_| !is_disguised).map(|_| uri).ok_or(FetchError::UrlUnusable)
 }
 
 /// Host and port of a URL, in lower case and with the scheme's own port written out; `None` when there is no host, or a
@@ -270,6 +272,14 @@ impl Deadline {
 
     fn left(&self) -> Duration {
         self.timeout.saturating_sub(clock::monotonic().saturating_duration_since(self.began))
+    }
+}
+
+/// A URL as it may stand in a log: what is in its query may be a secret.
+pub fn without_query(url: &str) -> Cow<'_, str> {
+    match url.split_once('?') {
+        Some((before, _)) => Cow::Owned(format!("{before}?...")),
+        None => Cow::Borrowed(url),
     }
 }
 

@@ -263,6 +263,10 @@ fn an_unusable_url_or_ca_file_is_refused_before_anything_is_asked() {
         ("/keys", FetchError::UrlUnusable),
         ("https://", FetchError::UrlUnusable),
         ("https://user:pass@127.0.0.1:1/", FetchError::UrlUnusable),
+        // Numbers that some resolvers, and proxies, take for addresses.
+        ("https://2852039166/", FetchError::UrlUnusable),
+        ("https://0xa9fea9fe/", FetchError::UrlUnusable),
+        ("https://169.254.169.254./", FetchError::UrlUnusable),
     ];
     for (url, expected) in rows {
         assert_eq!(fetch(&FetchRequest { insecure_http: false, ..request(url) }), Err(expected), "{url}");

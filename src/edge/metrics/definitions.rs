@@ -170,6 +170,8 @@ instruments! {
         "Decisions about identity: allowed, anonymous or rejected";
     auth_rejections: IntCounterVec = "portcullis_auth_rejections_total", ["route", "issuer", "reason"], NONE,
         "Requests refused for their token, its claims or its rights, by reason";
+    rate_limited: IntCounterVec = "portcullis_rate_limited_total", ["route", "by"], NONE,
+        "Requests refused because too many came, by what they were counted by: address";
     claims_cache_requests: IntCounterVec = "portcullis_claims_cache_requests_total", ["result"], NONE,
         "Lookups in the claims cache: hit, miss, or stale (remembered, but its key is withdrawn)";
     claims_cache_evictions: IntCounter = "portcullis_claims_cache_evictions_total", [], NONE,
@@ -200,6 +202,8 @@ instruments! {
         "Time from the request sent to the head of the upstream's answer";
     connections: IntGauge = "portcullis_connections", [], NONE,
         "Connections of clients that are open";
+    connections_refused: IntCounterVec = "portcullis_connections_refused_total", ["limit"], NONE,
+        "Connections refused because there were too many, by the limit: connections or connections_per_address";
     http_requests_in_flight: IntGauge = "portcullis_http_requests_in_flight", [], NONE,
         "Requests that are being served now";
     upstream_retries: IntCounterVec = "portcullis_upstream_retries_total", ["upstream"], NONE,

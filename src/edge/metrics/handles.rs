@@ -32,6 +32,7 @@ pub struct RouteMetrics {
     issuers: Vec<DecisionCounters>,
     /// For decisions in which no issuer was recognised.
     no_issuer: DecisionCounters,
+    limited_by_address: IntCounter,
 }
 
 impl RouteMetrics {
@@ -47,6 +48,7 @@ impl RouteMetrics {
             request_duration: metrics.instruments.http_request_duration.with_label_values(&[route]),
             issuers: issuers.iter().map(|issuer| DecisionCounters::resolve(metrics, route, issuer, reasons)).collect(),
             no_issuer: DecisionCounters::resolve(metrics, route, UNMATCHED, reasons),
+            limited_by_address: metrics.instruments.rate_limited.with_label_values(&[route, "address"]),
         }
     }
 
@@ -70,6 +72,11 @@ impl RouteMetrics {
     /// the decision and the rejection, so that their sums agree.
     pub fn rejected(&self, issuer: Option<usize>, reason: usize) {
         self.decisions(issuer).reject(&self.route, reason);
+    }
+
+    /// A request was refused because too much came from its address.
+    pub fn limited_by_address(&self) {
+        self.limited_by_address.inc();
     }
 
     fn decisions(&self, issuer: Option<usize>) -> &DecisionCounters {
@@ -166,7 +173,7 @@ impl IssuerMetrics {
     /// This is the current set.
     pub fn holds(&self, set: &KeySet) {
         self.keys.set(i64::try_from(set.keys().len()).unwrap_or(i64::MAX));
-        self.skipped_keys.set(i64::try_from(set.skipped().len()).unwrap_or(i64::MAX));
+        self.skipped_keys.set(i64::try_from(set.skipped_count()).unwrap_or(i64::MAX));
     }
 
     /// There is no set any more.

@@ -14,6 +14,7 @@ use crate::edge::metrics::definitions::Instruments;
 pub use crate::edge::metrics::definitions::{DEFINITIONS, Definition, Kind};
 pub use crate::edge::metrics::handles::{FetchMetrics, IssuerMetrics, RouteMetrics, UNMATCHED, UpstreamMetrics};
 use crate::state::claims_cache::CacheUse;
+use crate::state::connections::ConnectionLimit;
 
 /// The content type of [`Metrics::render`]: the Prometheus text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,6 +30,8 @@ pub struct Metrics {
     cache_hit: IntCounter,
     cache_miss: IntCounter,
     cache_stale: IntCounter,
+    /// In the order of [`ConnectionLimit::ALL`].
+    connections_refused: [IntCounter; ConnectionLimit::ALL.len()],
 }
 
 /// The registry could not be built; the text is the library's. The definitions are constant and tested, so that nobody
@@ -90,6 +93,8 @@ impl Metrics {
             cache_hit: lookup("hit"),
             cache_miss: lookup("miss"),
             cache_stale: lookup("stale"),
+            connections_refused: ConnectionLimit::ALL
+                .map(|limit| instruments.connections_refused.with_label_values(&[limit.name()])),
             registry,
             instruments,
         })
@@ -115,6 +120,13 @@ impl Metrics {
         let gauge = self.instruments.connections.clone();
         gauge.inc();
         OpenConnection(gauge)
+    }
+
+    /// A connection was refused.
+    pub fn connection_refused(&self, limit: ConnectionLimit) {
+        for (counter, _) in self.connections_refused.iter().zip(ConnectionLimit::ALL).filter(|(_, of)| *of == limit) {
+            counter.inc();
+        }
     }
 
     /// Connections that are open.

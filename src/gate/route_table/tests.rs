@@ -1,8 +1,9 @@
 //! Which route a request finds, and which it must not.
 use super::*;
 use crate::gate::{
+    cross_site::CrossSiteRule,
     policy::Requirement,
-    route::{Action, Authentication, PathReadings, Rewrite},
+    route::{Action, Authentication, BodyLimit, PathReadings, Rewrite},
 };
 
 const EXACT: PathReadings =
@@ -33,11 +34,14 @@ fn route(text: &str) -> Route {
         requirement: Requirement::default(),
         token_sources: Vec::new(),
         forward_token: false,
+        cross_site: CrossSiteRule::default(),
+        cors: None,
         action: Action::Respond { status: 204, body: None },
         rewrite: Rewrite::default(),
         request_headers: Default::default(),
         response_headers: Default::default(),
         timeout: None,
+        body_limit: BodyLimit::Inherited,
     }
 }
 

@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::settings::{
-    AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, StateDirectory, UpstreamAddress,
+    AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, Rate, StateDirectory, UpstreamAddress,
 };
 use crate::gate::algorithm::{Algorithm, Algorithms};
+use crate::gate::cors::{AllowedOrigins, Cors, CorsGrant};
 use crate::gate::extraction::HeaderValueSource;
 use crate::gate::firewall::Ownership;
 use crate::gate::issuer::{Audiences, ClaimPath, ClientPlace, ScopesPlace};
@@ -33,8 +34,11 @@ fn what_is_not_written_has_the_documented_default() {
     assert_eq!((startup.log.access, &startup.log.output), (AccessFormat::Json, &LogOutput::Stdout));
     assert_eq!(startup.log.level, log::LevelFilter::Info);
     assert_eq!((startup.claims_cache.entries, startup.claims_cache.bytes), (50_000, 64 << 20));
-    assert_eq!(startup.client_timeouts.body, Duration::from_secs(30));
-    assert_eq!(startup.client_timeouts.keepalive, Duration::from_secs(60));
+    let clients = &startup.clients;
+    assert_eq!((clients.timeouts.head, clients.timeouts.body), (Duration::from_secs(10), Duration::from_secs(30)));
+    assert_eq!(clients.timeouts.keepalive, Duration::from_secs(60));
+    assert_eq!((clients.connections.total, clients.connections.per_address), (10_000, None));
+    assert_eq!(clients.failed_authentications, None);
     let ruleset = &config.live.ruleset;
     assert_eq!((ruleset.limits.token_bytes, ruleset.limits.header_bytes), (8192, 32768));
     assert_eq!((ruleset.limits.headers, ruleset.limits.uri_bytes, ruleset.limits.body_bytes), (100, 8192, None));
@@ -116,6 +120,46 @@ fn a_route_says_all_that_it_can_say() {
     assert!(!format!("{config:?}").contains("0123456789"));
     assert_eq!(config.live.ruleset.firewall.ownership("X-Token"), Ownership::Plain);
     assert_eq!(config.live.ruleset.firewall.ownership("X_Token"), Ownership::Owned);
+}
+
+#[test]
+fn a_route_for_browsers_says_whose_pages_may_do_what() {
+    let route = "
+  - path: /a
+    token: {sources: [{cookie: __Host-s}, {cookie: __Secure-s}, {cookie: s, insecure_cookie_name: true}]}
+    csrf: {origins: ['https://b.test', 'app://local']}
+    cors: {origins: ['https://a.test', 'http://localhost:3000'], methods: [GET], headers: [X-A], expose: [ETag], credentials: true, max_age: 10m}
+    upstream: orders
+";
+    let config = config(&[(ROUTE, route)]);
+    let route = first_route(&config);
+    let cookie = |name: &str| TokenSource::Cookie(name.into());
+    assert_eq!(route.token_sources, [cookie("__Host-s"), cookie("__Secure-s"), cookie("s")]);
+    let csrf: Vec<&str> = route.cross_site.origins().iter().map(AsRef::as_ref).collect();
+    assert_eq!(csrf, ["https://b.test", "app://local", "https://a.test", "http://localhost:3000"]);
+    let Some(Cors::Gate(rule)) = &route.cors else { panic!("the gate's own rule") };
+    let expected = CorsGrant {
+        origins: AllowedOrigins::Listed(vec!["https://a.test".into(), "http://localhost:3000".into()]),
+        methods: Some(vec!["GET".into()]),
+        headers: vec!["X-A".into()],
+        expose: vec!["ETag".into()],
+        credentials: true,
+        max_age: Some(Duration::from_secs(600)),
+    };
+    assert_eq!(rule.grant(), &expected);
+}
+
+#[test]
+fn every_origin_may_read_is_not_every_origin_may_act() {
+    let route =
+        "  - {path: /a, token: {sources: [{cookie: __Host-s}]}, csrf: {}, cors: {origins: ['*']}, upstream: orders}";
+    let config = config(&[(ROUTE, route)]);
+    let route = first_route(&config);
+    assert!(route.cross_site.origins().is_empty());
+    let Some(Cors::Gate(rule)) = &route.cors else { panic!("the gate's own rule") };
+    let grant = rule.grant();
+    assert_eq!((&grant.origins, &grant.methods, grant.credentials), (&AllowedOrigins::Any, &None, false));
+    assert!(grant.headers.is_empty() && grant.expose.is_empty() && grant.max_age.is_none());
 }
 
 #[test]
@@ -240,6 +284,25 @@ fn off_none_and_false_are_one() {
 }
 
 #[test]
+fn limits_mean_what_they_say_for_all_routes_and_for_one() {
+    let all = "limits: {body_bytes: 1KiB, header_timeout: 250ms, connections: 5, connections_per_address: 2,\n  \
+        failed_authentications: {requests: 3, per: 1m}}\nroutes:";
+    let clients = config(&[("routes:", all)]).startup.clients;
+    assert_eq!((clients.timeouts.head, clients.connections.total), (Duration::from_millis(250), 5));
+    assert_eq!(clients.connections.per_address, Some(2));
+    assert_eq!(clients.failed_authentications, Some(Rate { events: 3, period: Duration::from_secs(60) }));
+    for (written, expected) in [
+        ("", Some(1024)),
+        (", limits: {}", Some(1024)),
+        (", limits: {body_bytes: 2KiB}", Some(2048)),
+        (", limits: {body_bytes: none}", None),
+    ] {
+        let config = config(&[("routes:", all), ("upstream: orders}", &format!("upstream: orders{written}}}"))]);
+        assert_eq!(config.live.ruleset.body_bytes_max(first_route(&config)), expected, "{written:?}");
+    }
+}
+
+#[test]
 fn several_issuers_need_a_header_that_tells_them_apart_or_a_promise() {
     let both = "upstream: orders, issuers: [main, second]}";
     let told = [
@@ -266,7 +329,7 @@ fn what_is_weaker_than_it_could_be_is_said() {
         ("identity:", "  files: {issuer: b, audiences: [a], keys: {jwks_file: mixed.json}}\nidentity:"),
         (
             ROUTE,
-            "  - {path: /a, auth: none, respond: {status: 204}}\n  - {path: /b, auth: optional, issuers: [main], require: {scopes: [a]}, upstream: remote}",
+            "  - {path: /a, auth: none, respond: {status: 204}}\n  - {path: /b, auth: optional, issuers: [main], require: {scopes: [a]}, upstream: remote}\n  - {path: /c, issuers: [main], token: {sources: [{cookie: s, insecure_cookie_name: true}]}, csrf: {origins: ['http://a.test']}, upstream: remote}\n  - {path: /d, issuers: [main], csrf: {}, cors: {origins: ['http://a.test']}, upstream: remote}",
         ),
         ("upstreams:", "upstreams:\n  remote: {servers: ['10.0.0.1:80', 'orders.example.com:80', '192.0.2.1:80']}"),
     ]);

@@ -60,6 +60,13 @@ const PROCESS: &[&[Change]] = &[
         "routes:\n",
         "limits: {token_bytes: 1B, header_bytes: 2MiB, headers: 0, uri_bytes: none, body_bytes: 0B, body_timeout: 0s, keepalive_timeout: 1d}\nroutes:\n",
     )],
+    &[(
+        "routes:\n",
+        "limits: {header_timeout: 61s, connections: none, connections_per_address: 0, failed_authentications: 20}\nroutes:\n",
+    )],
+    &[("routes:\n", "limits: {failed_authentications: {requests: 0, per: 1ms, burst: 3}}\nroutes:\n")],
+    &[("routes:\n", "limits: {failed_authentications: {requests: 20}}\nroutes:\n")],
+    &[("upstream: orders}", "upstream: orders, limits: {body_bytes: 0B, headers: 5}}")],
     &[("routes:\n", "claims_cache: {entries: -5, bytes: 1KiB}\nroutes:\n")],
     &[("routes:\n", "log: {access: jsno, output: \"\", level: verbose, subject: yes, client_ip: none}\nroutes:\n")],
     &[("routes:\n", "underscore_headers: strip\nroutes:\n")],
@@ -136,7 +143,20 @@ const TOKEN: &[&[Change]] = &[
         "token: {sources: [{header: \"a b\"}, {header: X_User.ID}, {header: Cookie}, {header: X-Forwarded-For}, {header: X-Original-URL}]}\nroutes:\n",
     )],
     &[("routes:\n", "token: {sources: [{query: \"a&b\"}]}\nroutes:\n")],
-    &[("routes:\n", "token: {sources: [{cookie: a}]}\nroutes:\n")],
+    &[("routes:\n", "token: {sources: [{websocket_protocol: bearer}]}\nroutes:\n")],
+    &[(
+        "routes:\n",
+        "token: {sources: [{cookie: a}, {cookie: __Host-}, {cookie: __host-a}, {cookie: __Http-a}]}\nroutes:\n",
+    )],
+    &[(
+        "routes:\n",
+        "token: {sources: [{cookie: \"a b\"}, {cookie: \"a=b\"}, {cookie: \"\"}, {cookie: \"a;b\"}]}\nroutes:\n",
+    )],
+    &[(
+        "routes:\n",
+        "token: {sources: [{cookie: __Host-a, header: X-A}, {query: a, insecure_cookie_name: true}]}\nroutes:\n",
+    )],
+    &[("routes:\n", "token: {sources: [{header: Authorization}, {cookie: __Host-a}]}\nroutes:\n")],
     &[("routes:\n", "token: {realm: 'a\"b'}\nroutes:\n")],
     &[("routes:\n", "token: {realm: \"\"}\nroutes:\n")],
     &[("routes:\n", "token: {forward: yes}\nroutes:\n")],
@@ -209,6 +229,34 @@ const ROUTE_POLICY: &[&[Change]] = &[
     &[(
         "issuers:\n  main:\n    issuer: https://a.test\n    audiences: [api]\n    keys: {jwks_file: keys.json}\n    roles: roles\n",
         "",
+    )],
+];
+
+const ROUTE_BROWSERS: &[&[Change]] = &[
+    &[(ROUTE, "  - {path: /a, token: {sources: [{cookie: __Host-a}]}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, auth: optional, token: {sources: [{cookie: __Host-a}]}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, auth: none, csrf: {}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, csrf: true, upstream: orders}")],
+    &[(
+        ROUTE,
+        "  - {path: /a, csrf: {origins: [\"*\", \"null\", app.test, \"https://A.test\", \"https://a.test/\", \"https://a.test:443\", \"https://*.a.test\", \"https://a.test\", \"https://a.test\"]}, upstream: orders}",
+    )],
+    &[(ROUTE, "  - {path: /a, cors: {}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, cors: {origins: []}, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, cors: upstraem, upstream: orders}")],
+    &[(ROUTE, "  - {path: /a, cors: upstream, respond: {status: 204}}")],
+    &[(ROUTE, "  - {path: /a, cors: {origins: [\"*\"], credentials: true}, upstream: orders}")],
+    &[(
+        ROUTE,
+        "  - {path: /a, cors: {origins: [\"*\", \"https://a.test\", \"null\", \"${HIDDEN}\"]}, upstream: orders}",
+    )],
+    &[(
+        ROUTE,
+        "  - {path: /a, methods: [GET], cors: {origins: [\"https://a.test\"], methods: [\"*\", PUT, get, HEAD, GET, GET], headers: [\"*\", \"a b\", X-A, x-a], expose: [\"*\", ETag, etag], credentials: yes, max_age: 2d}, upstream: orders}",
+    )],
+    &[(
+        ROUTE,
+        "  - {path: /a, cors: {origins: [\"https://a.test\"]}, response_headers: {set: {Access-Control-Allow-Origin: a}, remove: [access-control-max-age]}, upstream: orders}",
     )],
 ];
 
@@ -326,6 +374,11 @@ fn what_is_wrong_with_route_match_is_said_in_one_run() {
 #[test]
 fn what_is_wrong_with_route_policy_is_said_in_one_run() {
     insta::assert_snapshot!("route_policy", rendered(ROUTE_POLICY));
+}
+
+#[test]
+fn what_is_wrong_with_route_browsers_is_said_in_one_run() {
+    insta::assert_snapshot!("route_browsers", rendered(ROUTE_BROWSERS));
 }
 
 #[test]

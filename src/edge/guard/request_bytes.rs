@@ -3,9 +3,11 @@
 //! Pingora repairs a request line that is not well-formed: `GET /public /admin HTTP/1.1` becomes a request for
 //! `/public%20/admin`. It takes a lone line feed for a line end, and passes over what stands behind the size of a chunk.
 //! What it forwards is clean; but somebody in front may have read the same bytes as two requests. RFC 9112 §2.2, §3.2 and
-//! §7.1 want them refused instead, since nobody can know what was meant. So they are looked at on their way in. Nothing
-//! is changed, kept or decided here.
+//! §7.1 want them refused instead, since nobody can know what was meant. So they are looked at on their way in; and
+//! whether the head is larger than any head may be is seen before it is gathered. Nothing is changed or kept here.
 use std::fmt;
+
+use crate::gate::rejection::Rejection;
 
 /// The field that says that chunks follow the head, with what ends its name.
 const CODING: &[u8] = b"transfer-encoding:";
@@ -34,12 +36,38 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Pingora reads no more fields, and answers with a bare 400.
+const FIELDS_MAX: usize = 256;
+/// Pingora reads no longer head.
+const PINGORA_BYTES_MAX: usize = 1 << 20;
+/// What a head may have besides target and fields: method, version, line ends, and spaces that count for nothing.
+const FRAMING_BYTES: usize = 1024;
+
+/// How large a head may become while it is read. The gate judges whole heads more exactly; these bounds only keep a head
+/// that it would refuse from being gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadBounds {
+    line_bytes_max: usize,
+    bytes_max: usize,
+}
+
+impl HeadBounds {
+    /// Bounds that no head reaches whose target and fields are as long as they may be.
+    pub fn new(uri_bytes: usize, header_bytes: usize) -> Self {
+        let line_bytes_max = uri_bytes.saturating_add(FRAMING_BYTES).min(PINGORA_BYTES_MAX);
+        Self { line_bytes_max, bytes_max: line_bytes_max.saturating_add(header_bytes).min(PINGORA_BYTES_MAX) }
+    }
+}
+
 /// The bytes of one request so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestBytes {
+pub(super) struct RequestBytes {
     place: Place,
     fault: Option<Fault>,
     line: Line,
+    /// Of the head, empty lines before it included.
+    head_bytes: usize,
+    fields: usize,
     is_chunked: bool,
     chunk: Chunk,
 }
@@ -94,17 +122,30 @@ enum Step {
 
 impl RequestBytes {
     /// Whether anything of a request has come.
-    pub fn has_begun(&self) -> bool {
+    pub(super) fn has_begun(&self) -> bool {
         self.place != Place::Before
     }
 
     /// What is wrong with the bytes so far.
-    pub const fn fault(&self) -> Option<Fault> {
+    pub(super) const fn fault(&self) -> Option<Fault> {
         self.fault
     }
 
+    /// Why the head is refused already, where it is.
+    pub(super) const fn excess(&self, bounds: &HeadBounds) -> Option<Rejection> {
+        let is_in_line = matches!(self.place, Place::Before | Place::RequestLine);
+        if is_in_line && self.head_bytes > bounds.line_bytes_max {
+            // Before the first space it is no target that is too long.
+            Some(if self.line.spaces == 0 { Rejection::RequestMalformed } else { Rejection::UriTooLong })
+        } else if self.head_bytes > bounds.bytes_max || self.fields > FIELDS_MAX {
+            Some(Rejection::HeaderTooLarge)
+        } else {
+            None
+        }
+    }
+
     /// Looks at the bytes that come next.
-    pub fn see(&mut self, bytes: &[u8]) {
+    pub(super) fn see(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = match self.place {
@@ -118,14 +159,17 @@ impl RequestBytes {
 
     /// Empty lines before a request line are skipped (RFC 9112 §2.2).
     fn see_empty_lines<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
-        let Some(begin) = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')) else { return &[] };
+        let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+        self.head_bytes = self.head_bytes.saturating_add(begin.unwrap_or(bytes.len()));
+        let Some(begin) = begin else { return &[] };
         self.place = Place::RequestLine;
         bytes.get(begin..).unwrap_or_default()
     }
 
     fn see_line<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
-        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let end = memchr::memchr(b'\n', bytes);
         let (part, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+        self.head_bytes = self.head_bytes.saturating_add(part.len() + usize::from(end.is_some()));
         let is_request_line = self.place == Place::RequestLine;
         if is_request_line {
             self.see_request_line(part);
@@ -142,7 +186,9 @@ impl RequestBytes {
             self.note(Fault::LineEnd);
         }
         self.is_chunked |= line.coding_letters == CODING.len();
-        self.place = match line.length - usize::from(line.ends_with_return) {
+        let length = line.length - usize::from(line.ends_with_return);
+        self.fields += usize::from(!is_request_line && length > 0);
+        self.place = match length {
             0 if self.is_chunked => Place::Chunks,
             0 => Place::Rest,
             _ => Place::Field,
@@ -251,9 +297,9 @@ const fn is_token_byte(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// What is found, however the bytes are cut into reads.
+    /// What is seen of a text, which must be the same however it is cut into reads.
     #[track_caller]
-    fn check(text: &str, expected: Option<Fault>) {
+    fn seen(text: &str) -> RequestBytes {
         let mut whole = RequestBytes::default();
         whole.see(text.as_bytes());
         for length in [1, 2, 3, 7] {
@@ -261,7 +307,12 @@ mod tests {
             text.as_bytes().chunks(length).for_each(|piece| in_pieces.see(piece));
             assert_eq!(whole, in_pieces, "{text:?} in pieces of {length}");
         }
-        assert_eq!(whole.fault(), expected, "{text:?}");
+        whole
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<Fault>) {
+        assert_eq!(seen(text).fault(), expected, "{text:?}");
     }
 
     #[test]
@@ -333,5 +384,45 @@ mod tests {
         }
         check("POST / HTTP/1.1\r\nX-Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nxyz", None);
         check("POST / HTTP/1.1\r\nTransfer-Encodings: x\r\n\r\nxyz", None);
+    }
+
+    #[test]
+    fn a_head_ends_at_its_first_empty_line_and_what_follows_counts_for_nothing() {
+        for (text, bytes, fields) in [
+            ("GET / HTTP/1.1\r\nA: b\r\n\r\nC: d\r\n\r\n", 24, 1),
+            ("GET / HTTP/1.1\nA: b\n\nC: d", 21, 1),
+            ("\r\n\r\nGET / HTTP/1.1\r\n\r\n\n\n", 22, 0),
+            ("GET / HTTP/1.1\r\nA: b\r\nC: d", 26, 1),
+            ("GET / HTTP/1.1\r\nA: b\r\n\r", 23, 1),
+        ] {
+            let seen = seen(text);
+            assert_eq!((seen.head_bytes, seen.fields), (bytes, fields), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_given_up_as_soon_as_no_request_could_have_it() {
+        let bounds = HeadBounds::new(100, 200);
+        let (line, field) = (format!("GET {}", "x".repeat(1120)), "y".repeat(1300));
+        let fields = |amount: usize| format!("GET / HTTP/1.1\r\n{}", "A: b\r\n".repeat(amount));
+        for (text, bounds, expected) in [
+            (line.clone(), bounds, None),
+            (format!("{line}x"), bounds, Some(Rejection::UriTooLong)),
+            ("x".repeat(1125), bounds, Some(Rejection::RequestMalformed)),
+            (format!("GET / HTTP/1.1\r\n{field}"), bounds, None),
+            (format!("GET / HTTP/1.1\r\n{field}{field}"), bounds, Some(Rejection::HeaderTooLarge)),
+            (fields(256), HeadBounds::new(8192, 8192), None),
+            (fields(257), HeadBounds::new(8192, 8192), Some(Rejection::HeaderTooLarge)),
+            (format!("{}\r\n{}", fields(1), "A: b\r\n".repeat(5000)), bounds, None),
+            (
+                format!("GET {}", "x".repeat(PINGORA_BYTES_MAX)),
+                HeadBounds::new(usize::MAX, usize::MAX),
+                Some(Rejection::UriTooLong),
+            ),
+        ] {
+            let mut head = RequestBytes::default();
+            head.see(text.as_bytes());
+            assert_eq!(head.excess(&bounds), expected, "{} bytes", text.len());
+        }
     }
 }
