@@ -27,8 +27,9 @@ fn fetched_and_killed() -> (Folder, String) {
     let keys = at(&server, "");
     let mut house = start(&keys, state.path());
     assert_eq!(house.status(signing_key()), 200);
-    // The set is put away after it is in force.
-    let written = || fs::read_dir(state.path().join("keys")).ok()?.next().map(drop);
+    // The set is put away after it is in force, under a name of its own at first, which begins with a dot.
+    let is_whole = |entry: fs::DirEntry| entry.file_name().to_string_lossy().ends_with(".json");
+    let written = || fs::read_dir(state.path().join("keys")).ok()?.flatten().any(is_whole).then_some(());
     assert!(eventually(PATIENCE, written).is_some());
     house.gateway.signal("KILL");
     house.gateway.end(PATIENCE);
