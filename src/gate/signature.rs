@@ -146,7 +146,15 @@ fn no_key(token: &UnverifiedToken<'_>, keys: &KeySet) -> Refusal {
             key.algorithms(),
             token.algorithm()
         )),
-        None => unknown(token),
+        None => match keys.skipped().iter().find(|key| key.kid.is_some() && key.kid.as_deref() == token.kid()) {
+            Some(key) => Refusal::new(Rejection::KeyUnknown).because(format!(
+                "{}, unverified kid {}, which is published but not used: {}",
+                token.algorithm(),
+                shown_kid(token.kid()),
+                key.reason
+            )),
+            None => unknown(token),
+        },
     }
 }
 

@@ -44,6 +44,7 @@ struct RemoteState {
     metadata_error: Option<Box<str>>,
     kept: Option<UnixTime>,
     disk_error: Option<Box<str>>,
+    is_being_kept: bool,
 }
 
 /// When a set was had: by the wall clock for people, by the monotonic one for its age.
@@ -113,6 +114,8 @@ pub struct RemoteStatus {
     pub kept: Option<UnixTime>,
     /// Why the last set could not be kept; nothing once one could.
     pub disk_error: Option<Box<str>>,
+    /// Whether the disk has yet to say what became of the last set.
+    pub is_being_kept: bool,
     /// How long until the next scheduled attempt.
     pub next_attempt_in: Duration,
     /// How long the set may serve yet; nothing when there is none.
@@ -145,6 +148,7 @@ impl KeySlot {
             metadata_error: None,
             kept: None,
             disk_error: None,
+            is_being_kept: false,
         };
         Self { current: ArcSwapOption::empty(), source: Source::Remote(Mutex::new(state)) }
     }
@@ -185,6 +189,7 @@ impl KeySlot {
                     metadata_error: state.metadata_error.clone(),
                     kept: state.kept,
                     disk_error: state.disk_error.clone(),
+                    is_being_kept: state.is_being_kept,
                     next_attempt_in: state.schedule.due().saturating_duration_since(now),
                     stale_in: state
                         .schedule
@@ -243,11 +248,24 @@ impl KeySlot {
         }
     }
 
+    /// Notes that the set that was fetched is on its way to the disk.
+    pub fn being_kept(&self) {
+        if let Some(mut state) = self.remote_state() {
+            state.is_being_kept = true;
+        }
+    }
+
+    /// Whether the disk has yet to say what became of the set.
+    pub fn is_being_kept(&self) -> bool {
+        self.remote_state().is_some_and(|state| state.is_being_kept)
+    }
+
     /// Notes that the set fetched at `date` is kept for the next start.
     pub fn kept(&self, date: UnixTime) {
         if let Some(mut state) = self.remote_state() {
             state.kept = Some(date);
             state.disk_error = None;
+            state.is_being_kept = false;
         }
     }
 
@@ -255,6 +273,7 @@ impl KeySlot {
     pub fn not_kept(&self, error: &str, is_forgotten: bool) {
         if let Some(mut state) = self.remote_state() {
             state.disk_error = Some(error.into());
+            state.is_being_kept = false;
             state.kept = state.kept.filter(|_| !is_forgotten);
         }
     }
@@ -272,6 +291,11 @@ impl KeySlot {
         let Some(state) = self.remote_state() else { return false };
         let is_stale = state.schedule.stale_at().is_some_and(|stale_at| now >= stale_at);
         is_stale && self.current.swap(None).is_some()
+    }
+
+    /// Scheduled attempts that failed since the last success.
+    pub fn failures(&self) -> u32 {
+        self.remote_state().map_or(0, |state| state.schedule.failures())
     }
 
     /// When the next scheduled attempt is due; nothing for keys that are not fetched.

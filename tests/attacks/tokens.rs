@@ -2,11 +2,12 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
 
-use super::{Attack, check_refused, house};
+use super::{Attack, ROUTES, check_refused, house};
 use crate::support::{
-    fixture::{House, signing_key},
-    keys::{SigningKey, encoded},
+    fixture::{House, builder, signing_key},
+    keys::{SigningKey, encoded, key_set},
     token::{Token, bearer},
+    upstream::Upstream,
 };
 
 /// A token on the route that wants no more than one.
@@ -148,6 +149,20 @@ fn another_algorithm_than_the_keys_pan_os_cve_2026_0265_and_apisix_before_3_17()
             [Token::good().header("alg", name).signed_by(key)],
         );
     }
+}
+
+#[test]
+fn a_key_that_is_published_for_one_algorithm_verifies_no_other() {
+    let key = SigningKey::rsa("r1");
+    let upstream = Upstream::start();
+    let gateway =
+        builder("", ROUTES, &upstream).file("keys.json", key_set(&[key.jwk_for("RS256"), signing_key().jwk()])).start();
+    let house = House { gateway, upstream };
+    let token = |algorithm: &str| Token::good().header("alg", algorithm).signed_by(&key);
+    assert_eq!(with("its own", &token("RS256")).send(&house).status(), Some(200));
+    // Each is well signed, by the key that it names.
+    let others = ["RS384", "RS512", "PS256", "PS384", "PS512"].map(token);
+    check(&house, &["algorithm_not_allowed"], "a key verifies whatever fits its type", others);
 }
 
 #[test]

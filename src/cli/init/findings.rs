@@ -81,8 +81,9 @@ fn texts<'c>(claims: &'c Object<'_>, name: &str) -> Vec<&'c str> {
 fn audience(claims: &Object<'_>, issuer: &str) -> Audience {
     let named = texts(claims, "aud");
     let is_of_the_provider = |audience: &str| {
-        // Auth0 names its own /userinfo beside the service when `openid` was asked for.
-        audience.strip_prefix(issuer).is_some_and(|rest| rest.trim_start_matches('/') == "userinfo")
+        // Auth0 names its own /userinfo beside the service when `openid` was asked for, by its first name even where
+        // the issuer has a domain of the customer's.
+        audience.ends_with("/userinfo")
             || OF_THE_PROVIDER.contains(&audience)
     };
     let others: Vec<String> =

@@ -7,6 +7,13 @@ use std::time::{Duration, SystemTime};
 use crate::edge::access_log::json_line::{JsonLine, append_escaped_bytes, append_seconds};
 use crate::edge::clock;
 
+/// No registered method, no name in DNS, no path that `limits.uri_bytes` allows by default is longer, and hardly any program
+/// has more to say of itself. What is longer was refused, and must not make the log long.
+const METHOD_BYTES_MAX: usize = 64;
+const HOST_BYTES_MAX: usize = 260;
+const PATH_BYTES_MAX: usize = 8 * 1024;
+const USER_AGENT_BYTES_MAX: usize = 1024;
+
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -108,13 +115,13 @@ impl Record<'_> {
         if let Some(client_ip) = self.client_ip {
             line.address("client_ip", client_ip);
         }
-        line.bytes("method", self.method);
+        line.bytes("method", cut(self.method, METHOD_BYTES_MAX));
         if let Some(host) = self.host {
-            line.bytes("host", host);
+            line.bytes("host", cut(host, HOST_BYTES_MAX));
         }
-        line.bytes("path", self.path).text("protocol", self.protocol);
+        line.bytes("path", cut(self.path, PATH_BYTES_MAX)).text("protocol", self.protocol);
         if let Some(user_agent) = self.user_agent {
-            line.bytes("user_agent", user_agent);
+            line.bytes("user_agent", cut(user_agent, USER_AGENT_BYTES_MAX));
         }
         line.number("status", u64::from(self.status))
             .seconds("duration_s", self.duration)
@@ -140,7 +147,11 @@ impl Record<'_> {
             Some(client_ip) => write!(buffer, " {client_ip} \""),
             None => write!(buffer, " - \""),
         };
-        for (separator, part) in [("", self.method), (" ", self.host.unwrap_or(b"-")), (" ", self.path)] {
+        for (separator, part) in [
+            ("", cut(self.method, METHOD_BYTES_MAX)),
+            (" ", cut(self.host.unwrap_or(b"-"), HOST_BYTES_MAX)),
+            (" ", cut(self.path, PATH_BYTES_MAX)),
+        ] {
             buffer.extend_from_slice(separator.as_bytes());
             append_escaped_bytes(&mut buffer, part);
         }
@@ -194,6 +205,11 @@ pub(super) fn gap_line(format: Format, time: SystemTime, lost: u64, buffer: Vec<
             buffer
         }
     }
+}
+
+/// What a client wrote, but no more of it: a refused head may have a mebibyte.
+fn cut(bytes: &[u8], bytes_max: usize) -> &[u8] {
+    bytes.get(..bytes_max).unwrap_or(bytes)
 }
 
 #[cfg(test)]
@@ -304,6 +320,17 @@ mod tests {
         ];
         for (format, expected) in rows {
             assert_eq!(gap_line(format, UNIX_EPOCH, 3, b"old".to_vec()), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_head_of_any_length_is_a_bounded_line() {
+        let endless = [b'a'; 100_000];
+        let record =
+            Record { method: &endless, host: Some(&endless), path: &endless, user_agent: Some(&endless), ..BARE };
+        for format in [Format::Json, Format::Text] {
+            let length = record.write(format, Vec::new()).len();
+            assert!((8 * 1024..11 * 1024).contains(&length), "{format:?}: {length}");
         }
     }
 }

@@ -64,10 +64,11 @@ impl fmt::Display for Denial {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::ForeignHost => "Host is not one of this address (admin.allowed_hosts)",
-            Self::Token => "A bearer token is required",
+            Self::Token => "A bearer token is required, and none that counts here was sent",
             Self::ReadToken => "This token may read only",
             Self::NoChanges => {
-                "No changes over TCP: admin.write_token_file is not configured. The unix socket of the instance takes them"
+                "No changes over TCP: admin.write_token_file is not configured. The unix socket takes them: admin.sock in \
+                 $RUNTIME_DIRECTORY, which systemd makes"
             }
             Self::CrossSite => "No changes from pages of other sites",
         })

@@ -1,6 +1,6 @@
 //! What can be changed while the process runs, and the doing of it. Every request for a change is logged with who asked and
 //! what became of it; no token is.
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use http::{Method, Response};
 use pingora_core::protocols::{http::ServerSession, l4::socket::SocketAddr};
@@ -16,6 +16,10 @@ use crate::{
         rejection::{Rejection, quoted},
     },
 };
+
+/// How long the answer to a refresh waits for the disk, and how often it is looked at meanwhile.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
+const DISK_LOOK: Duration = Duration::from_millis(5);
 
 /// Something that can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,12 +99,24 @@ impl AdminApp {
         };
         log::info!("admin: {who} had the keys of issuer {name} refreshed: {result}");
         let slot = installed.gatekeeper.slot(id);
+        if let Some(slot) = slot {
+            wait_for_the_disk(slot).await;
+        }
         let mut view = slot.map_or_else(|| json!({}), |slot| views::issuer(issuer, slot));
         if let Value::Object(members) = &mut view {
             members.insert("result".to_owned(), json!(result));
             members.insert("error".to_owned(), json!(error.as_deref().map(views::printable)));
         }
         answer(status, &view)
+    }
+}
+
+/// Waits until the disk has said whether the set is kept for the next start: after a theft that is what the operator must
+/// know. The answer says so when it takes longer.
+async fn wait_for_the_disk(slot: &KeySlot) {
+    let until = clock::monotonic() + DISK_PATIENCE;
+    while slot.is_being_kept() && clock::monotonic() < until {
+        tokio::time::sleep(DISK_LOOK).await;
     }
 }
 

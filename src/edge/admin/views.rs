@@ -179,6 +179,7 @@ fn view_of_source(status: &KeyStatus) -> Value {
             "last_error": status.last_error.as_deref().map(printable),
             "metadata_error": status.metadata_error.as_deref().map(printable),
             "kept_on_disk": status.kept.map(clock::rfc3339),
+            "disk_pending": status.is_being_kept,
             "disk_error": status.disk_error.as_deref().map(printable),
             "next_refresh_in_seconds": status.next_attempt_in.as_secs(),
             "stale_in_seconds": status.stale_in.map(|left| left.as_secs()),

@@ -279,10 +279,16 @@ impl RefreshTask {
         key_metrics.holds(&obtained.set);
         tell_change(&issuer.binding.name, issuer.slot.keys().as_deref(), &obtained.set);
         let date = clock::unix_time();
+        let failures = issuer.slot.failures();
+        if failures > 0 {
+            let name = &issuer.binding.name;
+            log::info!("issuer {name}: its keys can be fetched again, after {failures} attempts that failed");
+        }
         let metadata_error = obtained.metadata_error.map(|error| error.to_string());
         issuer.slot.located(&without_query(&obtained.url), metadata_error.as_deref());
         issuer.slot.fetched(Arc::clone(&obtained.set), obtained.max_age, now, date, jitter());
         if let Some(keeper) = &self.keeper {
+            issuer.slot.being_kept();
             keeper.keep(obtained.set, &obtained.text, date);
         }
         if let Some(issuers) = obtained.date {

@@ -164,7 +164,7 @@ impl fmt::Display for FetchError {
                     Waiting::Tunnel => "no connection through the proxy",
                     Waiting::Answer => "no complete answer",
                 };
-                write!(formatter, "{missing} in time (timeout {timeout:?})")
+                write!(formatter, "{missing} in time ({:.1} s)", timeout.as_secs_f64())
             }
             Self::Interrupted => formatter.write_str("the connection ended before the answer was complete"),
             Self::Protocol => formatter.write_str("the answer is not valid HTTP"),
