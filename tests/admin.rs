@@ -106,7 +106,12 @@ fn reading_and_changing_each_need_their_token_over_tcp() {
         assert_eq!(house.main.fetches(), before + refreshed, "what was refused fetches nothing");
     }
     let said = house.gateway.stop().stderr;
-    assert!(said.contains("a refresh of the keys of issuer \"main\" and was refused: A bearer token is required, and none that counts"), "{said}");
+    assert!(
+        said.contains(
+            "a refresh of the keys of issuer \"main\" and was refused: A bearer token is required, and none that counts"
+        ),
+        "{said}"
+    );
     assert!(said.contains("had the keys of issuer main refreshed: success"), "{said}");
     assert!(said.contains("admin: 127.0.0.1:"), "who asked is said: {said}");
     assert!(!said.contains(READ) && !said.contains(WRITE), "{said}");

@@ -116,9 +116,10 @@ upstreams:
                 section.comment(
                     "These access tokens have no `aud`; the client that they were given to is compared in its place.",
                 );
-                section.comment("ID tokens have no `client_id`, so they are refused (`claim_missing`).");
                 section.line("audience_claim: client_id");
                 section.line(&format!("audiences: [{}]", scalar(client)));
+                section.comment("ID tokens have no `client_id`, and say `id` here.");
+                section.line("require: {claims: {token_use: access}}");
             }
             Some(Audience::Unknown(_)) | None => {
                 section.comment("EDIT: until this names what your provider puts into `aud`, every token is refused.");

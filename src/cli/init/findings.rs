@@ -51,10 +51,10 @@ pub(super) enum Place {
     Nowhere,
 }
 
-/// Looks through the claims of a token of `issuer`.
-pub(super) fn find(claims: &Object<'_>, issuer: &str) -> Findings {
+/// Looks through the claims of a token.
+pub(super) fn find(claims: &Object<'_>) -> Findings {
     Findings {
-        audience: audience(claims, issuer),
+        audience: audience(claims),
         not_for_services: not_for_services(claims),
         roles: roles(claims),
         scopes: scopes(claims),
@@ -78,13 +78,12 @@ fn texts<'c>(claims: &'c Object<'_>, name: &str) -> Vec<&'c str> {
     }
 }
 
-fn audience(claims: &Object<'_>, issuer: &str) -> Audience {
+fn audience(claims: &Object<'_>) -> Audience {
     let named = texts(claims, "aud");
     let is_of_the_provider = |audience: &str| {
         // Auth0 names its own /userinfo beside the service when `openid` was asked for, by its first name even where
         // the issuer has a domain of the customer's.
-        audience.ends_with("/userinfo")
-            || OF_THE_PROVIDER.contains(&audience)
+        audience.ends_with("/userinfo") || OF_THE_PROVIDER.contains(&audience)
     };
     let others: Vec<String> =
         named.iter().filter(|audience| !is_of_the_provider(audience)).map(|audience| (*audience).to_owned()).collect();
@@ -193,7 +192,7 @@ mod tests {
 
     fn found(claims: &Value) -> Findings {
         let text = claims.to_string();
-        find(&Object::parse(text.as_bytes()).unwrap(), "https://a.test/")
+        find(&Object::parse(text.as_bytes()).unwrap())
     }
 
     #[test]
@@ -202,7 +201,8 @@ mod tests {
         let rows = [
             (json!({"aud": "api"}), Some(named(&["api"]))),
             (json!({"aud": ["api", "https://a.test/userinfo"]}), Some(named(&["api"]))),
-            (json!({"aud": ["https://b.test/userinfo"]}), Some(named(&["https://b.test/userinfo"]))),
+            (json!({"aud": ["api", "https://tenant.test/userinfo"]}), Some(named(&["api"]))),
+            (json!({"aud": ["https://a.test/userinfo-of-mine"]}), Some(named(&["https://a.test/userinfo-of-mine"]))),
             (json!({"aud": ["account", "api", "", 7]}), Some(named(&["api"]))),
             (json!({"token_use": "access", "client_id": "c"}), Some(Audience::Client("c".to_owned()))),
             (json!({"aud": "api", "token_use": "access", "client_id": "c"}), Some(named(&["api"]))),

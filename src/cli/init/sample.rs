@@ -63,7 +63,7 @@ pub(super) fn read(text: &str, issuer: &str, keys: &KeySet, now: UnixTime) -> Re
     let token_type = token_type(unverified.token_type())?;
     let mut warnings = Vec::new();
     let proven_by = prove(unverified, keys, &mut warnings)?;
-    let findings = findings::find(&claims, issuer);
+    let findings = findings::find(&claims);
     warnings.extend(told(&findings, &token_type));
     let expired_at = expiry(&claims).filter(|expiry| *expiry <= now);
     Ok(Sample { findings, token_type, proven_by, warnings, expired_at })

@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 use crate::{
     edge::{
         admin::{AdminApp, denied, json as answer, refusal, text, views},
+        clock,
         issuer_keys::Refreshed,
     },
     gate::{
         issuer::IssuerId,
         rejection::{Rejection, quoted},
     },
+    state::key_slot::KeySlot,
 };
 
 /// How long the answer to a refresh waits for the disk, and how often it is looked at meanwhile.

@@ -145,7 +145,7 @@ proptest! {
         claims.insert("aud".to_owned(), audience.clone().into());
         let payload = serde_json::Value::Object(claims).to_string();
         let claims = Object::parse(payload.as_bytes()).unwrap();
-        let findings = findings::find(&claims, "https://a.test/");
+        let findings = findings::find(&claims);
         let sample = sample(findings.clone(), TokenType::Plain);
         let made = issuer(&known("https://a.test/", Some(&sample)).text());
         prop_assert_eq!(made.roles.as_ref(), findings.roles.first());
