@@ -8,7 +8,12 @@ use portcullis::{
     gate::rejection::{Challenge, Rejection},
 };
 
-use crate::support::{folder::Folder, gateway};
+use crate::support::{
+    folder::Folder,
+    gateway::{self, Gateway},
+    token::bearer,
+    upstream::Upstream,
+};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -74,6 +79,40 @@ fn the_configuration_in_the_readme_is_valid() {
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     assert!(finished.stdout.contains("health"), "the public route is named: {finished:?}");
+}
+
+#[test]
+fn the_configuration_in_the_readme_lets_the_token_pass_that_the_readme_signs() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let upstream = Upstream::start();
+    let config = first_yaml(&readme)
+        .replace("0.0.0.0:8080", "{listen}")
+        .replace("127.0.0.1:9400", "{admin}")
+        .replace("{jwks_url: https://auth.example.com/.well-known/jwks.json}", "{jwks_file: keys.json}")
+        .replace("[127.0.0.1:8081, {address: \"127.0.0.1:8082\", weight: 2}]", "[\"{upstream}\"]");
+    let builder = Gateway::builder(config).set("upstream", upstream.address());
+    let folder = builder.folder().to_path_buf();
+    // The lines as they stand there, as a shell would split them.
+    let in_folder = |line: &str| {
+        let words = line.split_whitespace().map(|word| match word.trim_matches('\'') {
+            file @ ("key.pem" | "keys.json") => folder.join(file).display().to_string(),
+            word => word.to_owned(),
+        });
+        let words: Vec<String> = words.collect();
+        let finished = gateway::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(finished.code(), Some(0), "{line}: {finished:?}");
+        finished.stdout
+    };
+    let keygen = readme.lines().find_map(|line| line.strip_prefix("portcullis token keygen")).unwrap();
+    in_folder(&format!("token keygen{keygen}"));
+    let mint = readme.split_once("$(portcullis token mint").unwrap().1.split_once(")\"\n").unwrap().0;
+    let token = in_folder(&format!("token mint{mint}"));
+    let gateway = builder.start();
+    let authorization = bearer(token.trim());
+    for path in ["/orders", "/admin"] {
+        assert_eq!(gateway.get(path, &[("Authorization", &authorization)]).status, 200, "{path}");
+        assert_eq!(upstream.take()[0].head.values("X-User-ID"), ["alice"], "{path}");
+    }
 }
 
 #[test]
