@@ -283,6 +283,8 @@ impl KeySlot {
         let Some(mut state) = self.remote_state() else { return };
         state.attempts += 1;
         state.last_error = Some(error.into());
+        // Whatever the metadata said, this is what happened last.
+        state.metadata_error = None;
         state.schedule.failed(now, occasion, jitter);
     }
 
