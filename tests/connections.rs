@@ -178,3 +178,18 @@ fn a_head_that_comes_in_pieces_has_no_more_time_than_one_that_does_not_come() {
     house.upstream.set_answer(Answer::Echo);
     check_innocent(&mut house.gateway.connect());
 }
+
+#[test]
+fn what_a_route_answers_by_itself_has_the_fields_that_it_wants_on_responses() {
+    let routes = r#"
+  - {name: fixed, path: /fixed, auth: none, respond: {status: 200, body: hello}, response_headers: {set: {X-Env: prod}, remove: [Content-Type]}}
+  - {name: empty, path: /empty, auth: none, respond: {status: 204}, response_headers: {set: {X-Env: prod}}}
+"#;
+    let house = House::start("", routes);
+    for (path, status, length) in [("/fixed", 200, Some("5")), ("/empty", 204, None)] {
+        let response = house.gateway.get(path, &[]);
+        assert_eq!((response.status, response.header("Content-Length")), (status, length), "{path}");
+        assert_eq!((response.header("X-Env"), response.header("Content-Type")), (Some("prod"), None), "{path}");
+        assert!(response.header("X-Request-Id").is_some(), "{path}");
+    }
+}

@@ -172,6 +172,16 @@ pub fn rewrite_response(response: &mut ResponseHeader, exchange: &Exchange, requ
         response.remove_header(name.as_str());
     }
     response.insert_header("X-Request-Id", exchange.identifiers.request())?;
+    finish_response(response, exchange, request)
+}
+
+/// Gives a response, of an upstream or the route's own, what the route wants it to have, and tells caches and other origins
+/// what they may do with it.
+///
+/// # Errors
+/// A header value that cannot be written.
+pub fn finish_response(response: &mut ResponseHeader, exchange: &Exchange, request: &HeaderMap) -> Result<()> {
+    let installed = &exchange.installed;
     let Some(judgement) = &exchange.judgement else { return Ok(()) };
     if judgement.is_private && !is_public(response) {
         response.append_header(header::CACHE_CONTROL, "private")?;

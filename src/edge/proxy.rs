@@ -135,16 +135,9 @@ impl Gateway {
             return Ok(true);
         }
         match exchange.route().map(|route| &route.action) {
-            Some(Action::Respond { status, body }) => {
-                let cors = cors::rule(exchange);
-                respond::answer(session, *status, body.as_deref(), exchange.identifiers.request(), cors).await?;
-                Ok(true)
-            }
+            Some(Action::Respond { status, body }) => answer(session, exchange, *status, body.as_deref()).await,
             Some(Action::Forward(_)) if forwarding::forwards_left(session.req_header()) == Some(0) => {
-                let request_id = exchange.identifiers.request();
-                let cors = cors::rule(exchange);
-                respond::answer(session, StatusCode::NO_CONTENT.as_u16(), None, request_id, cors).await?;
-                Ok(true)
+                answer(session, exchange, StatusCode::NO_CONTENT.as_u16(), None).await
             }
             Some(Action::Forward(_)) | None => Ok(false),
         }
@@ -357,6 +350,14 @@ impl ProxyHttp for Gateway {
         // The access log tells it, once and without the client's text.
         true
     }
+}
+
+/// Answers a request that may pass without an upstream, as if one had answered; says that it is answered.
+async fn answer(session: &mut Session, exchange: &Exchange, status: u16, body: Option<&str>) -> Result<bool> {
+    let mut response = respond::fixed(status, body)?;
+    forwarding::finish_response(&mut response, exchange, &session.req_header().headers)?;
+    respond::answer(session, response, body, exchange.identifiers.request()).await?;
+    Ok(true)
 }
 
 /// Longest body of a request that may pass, in bytes.

@@ -74,22 +74,28 @@ pub fn whole(refusal: &Refusal, request_id: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Answers a request with a fixed status and text.
+/// The head of an answer with a fixed status, and text where it has some.
+///
+/// # Errors
+/// The status is none.
+pub fn fixed(status: u16, text: Option<&str>) -> Result<ResponseHeader> {
+    let mut response = ResponseHeader::build(status, Some(4))?;
+    if text.is_some() {
+        response.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
+    }
+    Ok(response)
+}
+
+/// Answers a request with a head that was made for it, and a text.
 ///
 /// # Errors
 /// The client went away.
 pub async fn answer(
     session: &mut Session,
-    status: u16,
+    response: ResponseHeader,
     text: Option<&str>,
     request_id: &str,
-    cors: Option<&CorsRule>,
 ) -> Result<()> {
-    let mut response = ResponseHeader::build(status, Some(4))?;
-    if text.is_some() {
-        response.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
-    }
-    write_cors(session, &mut response, cors, Answer::Response)?;
     send(session, response, Bytes::copy_from_slice(text.unwrap_or_default().as_bytes()), request_id).await
 }
 

@@ -42,7 +42,8 @@ impl ProxyHttp for Fragile {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<bool> {
         assert_ne!(session.req_header().uri.path(), "/before", "{SECRET}");
-        respond::answer(session, 200, Some("whole"), context.identifiers.request(), None).await?;
+        let head = respond::fixed(200, Some("whole"))?;
+        respond::answer(session, head, Some("whole"), context.identifiers.request()).await?;
         assert_ne!(session.req_header().uri.path(), "/after", "{SECRET}");
         Ok(true)
     }
