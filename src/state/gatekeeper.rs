@@ -132,7 +132,8 @@ impl Gatekeeper {
         judgement.decision = match self.ruleset.admit(request) {
             Ok(admission) => {
                 judgement.route = Some(admission.route_id);
-                let decided = self.decide_on_route(&admission, request, now, (patience, wait), &mut judgement);
+                let decided =
+                    self.decide_on_route(&admission, request, Occasion { now, patience, wait }, &mut judgement);
                 decided.unwrap_or_else(Decision::Reject)
             }
             Err(refusal) => Decision::Reject(refusal),
@@ -144,8 +145,7 @@ impl Gatekeeper {
         &self,
         admission: &Admission<'_, '_>,
         request: &Request<'_>,
-        now: UnixTime,
-        (patience, wait): (Patience, Option<Duration>),
+        Occasion { now, patience, wait }: Occasion,
         judgement: &mut Judgement,
     ) -> Result<Decision, Refusal> {
         let route = admission.route;
@@ -263,6 +263,14 @@ impl Gatekeeper {
             Err(refusal) => Err(refusal),
         }
     }
+}
+
+/// When a request is decided, and for how long its client was asked to wait.
+#[derive(Clone, Copy)]
+struct Occasion {
+    now: UnixTime,
+    patience: Patience,
+    wait: Option<Duration>,
 }
 
 enum Identified {
