@@ -222,8 +222,13 @@ fn failing() -> Vec<String> {
         "abc".to_owned(),
         Token::good().signed_by(&stranger),
         Token::good().claim("iss", "https://other.test").signed_by(signing_key()),
-        Token::good().claim("aud", "https://other.test").signed_by(signing_key()),
+        Token::good().claim("exp", 1_000_000_000).signed_by(signing_key()),
     ]
+}
+
+/// A good token for another service.
+fn for_another_audience() -> String {
+    Token::good().claim("aud", "https://other.test").signed_by(signing_key())
 }
 
 fn ask(house: &House, source: u8, path: &str, token: Option<&str>) -> Response {
@@ -237,8 +242,9 @@ fn who_presents_too_many_tokens_that_fail_is_not_listened_to_for_a_while() {
     let house = House::start("limits: {failed_authentications: {requests: 4, per: 1h}}", ROUTES);
     let good = good_bearer();
     for _ in 0..6 {
-        // Neither is an attempt: no token, and rights that are missing.
+        // None is an attempt: no token, and a good one that is for another service.
         check_problem(&ask(&house, 2, "/mine", None), 401, "token_missing", "GET");
+        check_problem(&ask(&house, 2, "/mine", Some(&for_another_audience())), 401, "audience_mismatch", "GET");
         assert_eq!(ask(&house, 2, "/mine", Some(&good)).status, 200);
     }
     for token in failing() {
@@ -263,6 +269,24 @@ fn who_presents_too_many_tokens_that_fail_is_not_listened_to_for_a_while() {
     assert_eq!(ask(&house, 2, "/public", Some("abc")).status, 200, "where no token is looked at, none can fail");
     assert_eq!(ask(&house, 3, "/mine", Some(&good)).status, 200, "another address has done nothing");
     check_problem(&ask(&house, 3, "/mine", Some("abc")), 401, "token_malformed", "GET");
+}
+
+#[test]
+fn tokens_that_fail_where_that_is_only_observed_count_and_are_let_pass_all_the_same() {
+    let routes = format!(
+        "{ROUTES}  - {{name: trial, path_prefix: /trial, insecure_observe_authentication: true, upstream: echo}}\n"
+    );
+    let house = House::start("limits: {failed_authentications: {requests: 4, per: 1h}}", &routes);
+    for token in failing() {
+        assert_eq!(ask(&house, 2, "/trial", Some(&token)).status, 200);
+    }
+    check_problem(&ask(&house, 2, "/mine", Some(&good_bearer())), 429, "rate_limited", "GET");
+    for token in [Some("abc"), None] {
+        assert_eq!(ask(&house, 2, "/trial", token).status, 200);
+    }
+    for request in house.upstream.take() {
+        assert!(request.head.folding_onto("X-User-ID").is_empty(), "an identity that nobody proved");
+    }
 }
 
 #[test]

@@ -60,9 +60,7 @@ pub fn rewrite_request(request: &mut RequestHeader, exchange: &Exchange, origin:
     let installed = &exchange.installed;
     let Some(judgement) = &exchange.judgement else { return Ok(()) };
     let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
-    let is_proven = matches!(judgement.decision, Decision::Pass(Some(_)));
-    let is_unproven = judgement.is_preflight || (judgement.observed.is_some() && !is_proven);
-    let passage = Passage { route, is_unproven };
+    let passage = Passage { route, trust: judgement.trust() };
     remove_owned(request, installed, id, passage);
     match installed.gatekeeper.ruleset().forwarded_cookies(passage, &request.headers) {
         CookieChange::Unchanged => {}

@@ -85,8 +85,8 @@ impl Gateway {
                 exchange.installed.gatekeeper.decide_after(&request, clock::unix_time(), patience, wait)
             };
             let Decision::AwaitKeys(issuer) = judgement.decision else {
-                if let (Some((failures, address)), Decision::Reject(refusal)) = (failures, &judgement.decision)
-                    && refusal.rejection().is_failed_authentication()
+                if let Some((failures, address)) = failures
+                    && judgement.failure().is_some_and(|refusal| refusal.rejection().is_failed_authentication())
                 {
                     failures.note(address, began);
                 }

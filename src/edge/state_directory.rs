@@ -21,8 +21,13 @@ pub enum StatePlace {
     Kept(PathBuf),
     /// State is not kept: the configuration says so.
     Off,
-    /// State is not kept: no place for it was found. Says what was tried.
-    NotFound(Box<str>),
+    /// State is not kept: the place where it would be cannot be used.
+    Unusable {
+        /// The place.
+        path: PathBuf,
+        /// Why not.
+        error: Box<str>,
+    },
 }
 
 impl StatePlace {
@@ -30,7 +35,17 @@ impl StatePlace {
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Kept(path) => Some(path),
-            Self::Off | Self::NotFound(_) => None,
+            Self::Off | Self::Unusable { .. } => None,
+        }
+    }
+}
+
+impl StatePlace {
+    /// The directory where state is or would be; nothing where the configuration wants none.
+    pub fn meant(&self) -> Option<&Path> {
+        match self {
+            Self::Kept(path) | Self::Unusable { path, .. } => Some(path),
+            Self::Off => None,
         }
     }
 }
@@ -40,10 +55,11 @@ impl fmt::Display for StatePlace {
         match self {
             Self::Kept(path) => write!(formatter, "state is kept in {}", path.display()),
             Self::Off => formatter.write_str("state is not kept: server.state_directory is off"),
-            Self::NotFound(tried) => write!(
+            Self::Unusable { path, error } => write!(
                 formatter,
-                "state is not kept, so that key sets are fetched anew at every start: {tried}; \
-                 name a place with server.state_directory"
+                "state is not kept, so that key sets are fetched anew at every start and no revocation can be made here: \
+                 {} cannot be used: {error}; name a place with server.state_directory",
+                path.display()
             ),
         }
     }
@@ -65,7 +81,7 @@ pub fn find(written: &StateDirectory) -> Result<StatePlace, (PathBuf, io::Error)
             let path = of_the_environment().unwrap_or_else(|| PathBuf::from(USUAL));
             Ok(match try_writing(&path) {
                 Ok(_) => StatePlace::Kept(path),
-                Err(error) => StatePlace::NotFound(format!("{} cannot be used: {error}", path.display()).into()),
+                Err(error) => StatePlace::Unusable { path, error: error.to_string().into() },
             })
         }
     }

@@ -79,14 +79,24 @@ pub struct Admission<'c, 'r> {
 pub struct Passage<'c> {
     /// The route.
     pub route: &'c Route,
-    /// Whether no token vouches for it although it passes: a preflight, or a request that would have been refused for its
-    /// token on a route that only observes that. Then no token stays.
-    pub is_unproven: bool,
+    /// What vouches for it.
+    pub trust: Trust,
+}
+
+/// What vouches for a request that passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It was judged, and its token was good where there is one.
+    Judged,
+    /// It would have been refused for its token, on a route that only observes that: no token stays.
+    Unproven,
+    /// It is a preflight, which nobody was asked about: no credentials of any kind stay. True ones have none (Fetch §3.3).
+    Preflight,
 }
 
 impl Passage<'_> {
     fn forwards(&self, source: &TokenSource) -> bool {
-        self.route.forward_token && !self.is_unproven && self.route.token_sources.contains(source)
+        self.route.forward_token && self.trust == Trust::Judged && self.route.token_sources.contains(source)
     }
 }
 
@@ -227,6 +237,9 @@ impl Ruleset {
     ///
     /// Tokens leave on every route, wherever any route looks for them, unless the route forwards its own.
     pub fn keeps_token_header(&self, passage: Passage<'_>, name: &HeaderName, request: &http::HeaderMap) -> bool {
+        if passage.trust == Trust::Preflight && *name == header::AUTHORIZATION {
+            return false;
+        }
         let holds = |source: &&TokenSource| match source {
             TokenSource::Authorization => *name == header::AUTHORIZATION,
             TokenSource::Header(header) => header == name,
@@ -238,12 +251,15 @@ impl Ruleset {
         }
         // Another scheme is no token: it passes where no token is demanded.
         *name == header::AUTHORIZATION
-            && (passage.route.authentication != Authentication::Required || passage.is_unproven)
+            && (passage.route.authentication != Authentication::Required || passage.trust == Trust::Unproven)
             && is_of_another_scheme(request)
     }
 
     /// What is forwarded of the cookies: all but those that hold tokens.
     pub fn forwarded_cookies(&self, passage: Passage<'_>, request: &http::HeaderMap) -> CookieChange {
+        if passage.trust == Trust::Preflight && request.contains_key(header::COOKIE) {
+            return CookieChange::Removed;
+        }
         cookies::forwarded(request, |cookie| {
             self.leaving_sources(passage).any(|source| match source {
                 TokenSource::Cookie(name) => name.as_bytes() == cookie,

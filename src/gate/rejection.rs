@@ -160,10 +160,10 @@ impl Rejection {
         }
     }
 
-    /// Whether somebody presented a token that did not pass, which `limits.failed_authentications` counts: who presents
-    /// none tries nothing.
+    /// Whether somebody presented a token that did not pass, which `limits.failed_authentications` counts. Who presents
+    /// none tries nothing, and who presents a good one to the wrong route guesses nothing.
     pub fn is_failed_authentication(self) -> bool {
-        self.row().status == 401 && self != Self::TokenMissing
+        self.row().status == 401 && !matches!(self, Self::TokenMissing | Self::StepUpRequired | Self::AudienceMismatch)
     }
 
     /// Whether it says that nobody was recognised, which a route that only observes authentication lets pass.

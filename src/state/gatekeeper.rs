@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     gate::{
         claims::{Identity, KnownToken},
-        decide::{Admission, Decision, Passage, Ruleset},
+        decide::{Admission, Decision, Passage, Ruleset, Trust},
         issuer::IssuerId,
         rejection::{Refusal, Rejection},
         request::Request,
@@ -64,6 +64,26 @@ pub struct Judgement {
     pub observed: Option<Refusal>,
     /// The target to forward, where it differs from the one sent.
     pub target: Option<String>,
+}
+
+impl Judgement {
+    /// Why the request was refused, or would have been where authentication is only observed.
+    pub fn failure(&self) -> Option<&Refusal> {
+        match &self.decision {
+            Decision::Reject(refusal) => Some(refusal),
+            Decision::Pass(None) => self.observed.as_ref(),
+            Decision::Pass(Some(_)) | Decision::AwaitKeys(_) => None,
+        }
+    }
+
+    /// What vouches for the request if it passes.
+    pub fn trust(&self) -> Trust {
+        match &self.decision {
+            _ if self.is_preflight => Trust::Preflight,
+            Decision::Pass(None) if self.observed.is_some() => Trust::Unproven,
+            Decision::Pass(_) | Decision::Reject(_) | Decision::AwaitKeys(_) => Trust::Judged,
+        }
+    }
 }
 
 impl Gatekeeper {
@@ -153,11 +173,13 @@ impl Gatekeeper {
         self.ruleset.check_address(route, request)?;
         if admission.preflight.is_some() {
             judgement.is_preflight = true;
-            let passage = Passage { route, is_unproven: true };
+            let passage = Passage { route, trust: Trust::Preflight };
             judgement.target = self.ruleset.forwarded_target(admission, passage, request);
             return Ok(Decision::Pass(None));
         }
-        if let Some(wait) = wait.filter(|_| route.authentication != Authentication::Public) {
+        // Where authentication is only observed, nobody is refused for tokens that failed.
+        let looks_at_tokens = route.authentication != Authentication::Public && !route.observes_authentication;
+        if let Some(wait) = wait.filter(|_| looks_at_tokens) {
             let refusal = Refusal::new(Rejection::RateLimited).until(wait);
             return Err(refusal.because("too many tokens from this address failed"));
         }
@@ -170,7 +192,8 @@ impl Gatekeeper {
             }
             Err(refusal) => return Err(refusal),
         };
-        let passage = Passage { route, is_unproven: judgement.observed.is_some() };
+        let trust = if judgement.observed.is_some() { Trust::Unproven } else { Trust::Judged };
+        let passage = Passage { route, trust };
         judgement.target = self.ruleset.forwarded_target(admission, passage, request);
         if let Some(identity) = &identity {
             judgement.observed = self.ruleset.observe(identity, route, now);

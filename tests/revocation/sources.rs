@@ -281,6 +281,23 @@ fn own_entries_outlive_an_end_without_warning() {
 }
 
 #[test]
+fn own_entries_in_a_place_that_cannot_be_used_any_more_keep_the_gateway_from_starting() {
+    let (state, upstream) = (Folder::new(), Upstream::start());
+    let builder = || builder("", ROUTES, &upstream).env("STATE_DIRECTORY", &state.path().display().to_string());
+    let gateway = builder().start();
+    revoke(&gateway, &json!({"sub": "u1"}));
+    gateway.stop();
+    fs::set_permissions(state.path(), fs::Permissions::from_mode(0o770)).unwrap();
+    let (account, _folder) = builder().start_expecting_end();
+    assert_eq!(account.code(), Some(1), "{account:?}");
+    for part in ["own.json", "others may write to it", "tokens would come back to life"] {
+        assert!(account.stderr.contains(part), "{part}: {}", account.stderr);
+    }
+    fs::set_permissions(state.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(reason(&builder().start(), &signed(Token::good())).as_deref(), Some("subject_revoked"));
+}
+
+#[test]
 fn own_entries_that_are_damaged_or_that_others_may_write_keep_the_gateway_from_starting() {
     let upstream = Upstream::start();
     let good = r#"{"form":1,"entries":[{"sub":"u1"}]}"#;

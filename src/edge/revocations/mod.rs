@@ -19,7 +19,9 @@ use crate::{
         revocation_list::{self, KnownIssuers},
         settings::{RevocationSource, SubjectForm},
     },
-    edge::{clock, metrics::Metrics, preconditions::StartError, state_directory::StatePlace},
+    edge::{
+        clock, jwks_client::without_query, metrics::Metrics, preconditions::StartError, state_directory::StatePlace,
+    },
     gate::{
         revocation::{Revocation, RevocationList, Revocations},
         time::UnixTime,
@@ -82,7 +84,7 @@ impl RevocationKeeper {
         subject: SubjectForm,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let store = match state.directory() {
+        let store: Result<RevocationStore, Box<str>> = match state.directory() {
             None => Err(state.to_string().into()),
             Some(directory) => RevocationStore::within(directory)
                 .map_err(|error| Box::from(format!("{} cannot be used: {error}", directory.display()))),
@@ -90,7 +92,11 @@ impl RevocationKeeper {
         let now = clock::unix_time();
         let own = match &store {
             Ok(store) => store.load_own().map_err(|fault| StartError::Revocations(store.own_path(), fault))?,
-            Err(_) => Vec::new(),
+            Err(fault) => match state.meant().and_then(RevocationStore::own_within) {
+                // There are some, and nobody may go on without them.
+                Some(path) => return Err(StartError::Revocations(path, fault.to_string())),
+                None => Vec::new(),
+            },
         };
         let operators = source.map(|source| match source {
             RevocationSource::File(file) => OperatorsList {
@@ -102,7 +108,7 @@ impl RevocationKeeper {
             },
             RevocationSource::Remote(remote) => OperatorsList {
                 kind: "url",
-                name: remote.url.as_str().into(),
+                name: without_query(&remote.url).into(),
                 list: None,
                 last_success: None,
                 last_error: None,

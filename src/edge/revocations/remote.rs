@@ -6,7 +6,7 @@ use crate::{
     config::{revocation_list::KnownIssuers, settings::RemoteRevocations},
     edge::{
         clock,
-        jwks_client::{self, Answer, FetchError, FetchRequest, Proxies, Wanted},
+        jwks_client::{self, Answer, FetchError, FetchRequest, Proxies, Wanted, without_query},
         revocations::{
             read,
             store::{FetchedList, RevocationStore},
@@ -45,12 +45,13 @@ impl ListFetcher {
             insecure_http: self.remote.insecure_http,
             proxies: &self.proxies,
         });
-        let failed = |error: FetchError| format!("{url}: {error}");
+        let name = without_query(url);
+        let failed = |error: FetchError| format!("{name}: {error}");
         let fetched = match answer.map_err(failed)? {
             Answer::Fetched(fetched) => fetched,
             Answer::NotModified { .. } => return Ok(None),
         };
-        let entries = read(Path::new(url), &fetched.body, KnownIssuers::Any)?;
+        let entries = read(Path::new(name.as_ref()), &fetched.body, KnownIssuers::Any)?;
         self.etag = fetched.etag;
         if let Some(store) = &self.store {
             let list = FetchedList { text: fetched.body, fetched_at: clock::unix_time() };

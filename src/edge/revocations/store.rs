@@ -1,7 +1,7 @@
 //! Revocations on disk: the instance's own entries, and the last good list of a server for a start while that cannot be
 //! reached. Files are replaced whole and believed only when nobody else could have written them.
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -63,7 +63,14 @@ impl RevocationStore {
     pub fn within(state_directory: &Path) -> io::Result<Self> {
         let folder = state_directory.join(FOLDER);
         state_directory::make(&folder)?;
+        state_directory::try_writing(&folder)?;
         Ok(Self { folder })
+    }
+
+    /// Where the own entries are within a state directory, if something is there.
+    pub(super) fn own_within(state_directory: &Path) -> Option<PathBuf> {
+        let store = Self { folder: state_directory.join(FOLDER) };
+        Some(store.own_path()).filter(|path| fs::symlink_metadata(path).is_ok())
     }
 
     pub(super) fn own_path(&self) -> PathBuf {
