@@ -105,6 +105,8 @@ pub fn minted(claims: &[u8]) -> String {
 pub fn request<'r>(method: &'r str, path: &'r str, query: Option<&'r str>, headers: &'r HeaderMap) -> Request<'r> {
     Request {
         listener: ListenerId(0),
+        client: None,
+        is_encrypted: false,
         version: Version::HTTP_11,
         method,
         authority: None,
