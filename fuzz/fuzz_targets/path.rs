@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use portcullis::{
     gate::{
+        decide::{Passage, Trust},
         path::RequestPath,
         readings::{EncodedSlash, READINGS_MAX, is_plain, readings},
         request::Request,
@@ -48,7 +49,8 @@ fn check_route(request: &Request<'_>) {
     let ruleset = GATEKEEPER.ruleset();
     let Ok(admission) = ruleset.admit(request) else { return };
     let (route, judged) = (admission.route, admission.path.as_str());
-    let target = ruleset.forwarded_target(&admission, request);
+    let passage = Passage { route, trust: Trust::Judged };
+    let target = ruleset.forwarded_target(&admission, passage, request);
     let forwarded = target.as_deref().unwrap_or(request.path);
     let forwarded = forwarded.split('?').next().unwrap_or_default();
     let keeps = |byte| byte == b'/' && route.readings.encoded_slash == EncodedSlash::Opaque;

@@ -39,11 +39,11 @@ fuzz_target!(|data: &[u8]| {
     match find(&sources, &headers, query) {
         Ok(Some(token)) => {
             assert_eq!((bearers + tokens.len() + parameters, authorizations.len() <= 1), (1, true));
-            assert_eq!(token.in_query, parameters == 1);
-            assert!(token.in_query || !token.text.contains(','));
+            assert_eq!(token.is_unknown_to_caches, parameters == 1);
+            assert!(token.is_unknown_to_caches || !token.text.contains(','));
             let places = authorizations.iter().chain(&tokens).copied().chain(query);
             assert!(places.into_iter().any(|place| place.ends_with(token.text) || place.contains(token.text)));
-            let shown = format!("FoundToken({} bytes, in the query: {})", token.text.len(), token.in_query);
+            let shown = format!("FoundToken({} bytes)", token.text.len());
             assert_eq!(format!("{token:?}"), shown);
         }
         Ok(None) => assert_eq!(bearers + tokens.len() + parameters, 0),
