@@ -161,6 +161,8 @@ fn check_rest(told: &HeaderMap, sent: &HeaderMap) {
             assert!(plain.contains(&name.as_str()), "{name} is a respelling");
         } else if name == "via" {
             assert!(value == "1.1 portcullis" || sent.get_all(name).iter().any(|sent| sent == value));
+        } else if name == "cookie" {
+            assert_eq!(value.as_bytes(), joined(sent), "the cookies");
         } else {
             assert!(sent.get_all(name).iter().any(|sent| sent == value), "{name} was not sent");
             assert!(
@@ -168,4 +170,15 @@ fn check_rest(told: &HeaderMap, sent: &HeaderMap) {
             );
         }
     }
+}
+
+/// All fields of cookies as one (RFC 9113 §8.2.3).
+fn joined(sent: &HeaderMap) -> Vec<u8> {
+    sent.get_all("cookie").iter().fold(Vec::new(), |mut joined, field| {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(field.as_bytes());
+        joined
+    })
 }
