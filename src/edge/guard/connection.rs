@@ -153,6 +153,11 @@ impl Connection {
         }
     }
 
+    /// How long a new connection may say nothing.
+    pub(super) fn first_bytes_within(&self) -> Duration {
+        self.guard.timeouts.head
+    }
+
     fn locked(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -36,7 +36,9 @@ impl Ssl for Connection {
 #[async_trait]
 impl Peek for Connection {
     async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        self.inner.try_peek(buffer).await
+        // The one read that does not come by `poll_read`: whether the client begins with the preface of HTTP/2.
+        let first = self.first_bytes_within();
+        tokio::time::timeout(first, self.inner.try_peek(buffer)).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use pingora_core::{
-    protocols::l4::stream::Stream as TcpConnection, server::configuration::ServerConf, upstreams::peer::HttpPeer,
+    apps::HttpServerOptions, protocols::l4::stream::Stream as TcpConnection, server::configuration::ServerConf,
+    upstreams::peer::HttpPeer,
 };
 use pingora_proxy::{ProxyHttp, Session, http_proxy};
 use tokio::{
@@ -67,11 +68,15 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::with(Duration::from_secs(10), HttpServerOptions::default())
+    }
+
+    fn with(head: Duration, options: HttpServerOptions) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
         let told = Arc::new(Mutex::new(Vec::new()));
         let second = Duration::from_secs(1);
         let guard = Guard {
-            timeouts: ClientTimeouts { head: 10 * second, body: 10 * second, keepalive: 10 * second },
+            timeouts: ClientTimeouts { head, body: 10 * second, keepalive: 10 * second },
             head_bounds: HeadBounds::new(8192, 8192),
             connections: Arc::new(Connections::new(ConnectionLimits { total: 1, per_address: None })),
             metrics: Arc::clone(&metrics),
@@ -80,12 +85,17 @@ impl Site {
                 move |incident| told.lock().unwrap().push(incident.clone())
             }),
         };
-        let proxy = http_proxy(&Arc::new(ServerConf::default()), Fragile { metrics: Arc::clone(&metrics) });
+        let mut proxy = http_proxy(&Arc::new(ServerConf::default()), Fragile { metrics: Arc::clone(&metrics) });
+        proxy.server_options = Some(options);
         Self { guarded: Arc::new(Guarded::new(proxy, Arc::new(guard))), metrics, told }
     }
 
     /// Sends a request on a connection of its own, and gives all that comes back until that is closed.
     async fn answer(&self, path: &str, more: &str) -> String {
+        self.answer_to(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n")).await
+    }
+
+    async fn answer_to(&self, sent: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
@@ -95,7 +105,7 @@ impl Site {
             let (_stop, shutdown) = tokio::sync::watch::channel(false);
             guarded.process_new(Box::new(TcpConnection::from(accepted)), &shutdown).await
         });
-        client.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n").as_bytes()).await.unwrap();
+        client.write_all(sent.as_bytes()).await.unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         let _ = served.await;
@@ -122,6 +132,22 @@ async fn a_panic_costs_its_own_connection_and_leaves_nothing_behind() {
         assert!(next.starts_with("HTTP/1.1 200 ") && next.ends_with("whole"), "{path}: {next}");
         assert!(site.told.lock().unwrap().is_empty(), "{path}");
     }
+}
+
+#[tokio::test]
+async fn who_could_speak_either_version_and_speaks_none_has_no_more_time() {
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    let site = Site::with(Duration::from_millis(200), options);
+    // Nothing, the beginning of the preface of HTTP/2, and of a request.
+    for sent in ["", "PRI * HTTP/2.0\r\n", "GET / HT"] {
+        let answer = tokio::time::timeout(Duration::from_secs(60), site.answer_to(sent)).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{sent:?} holds a connection"));
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{sent:?}: {answer}");
+        assert_eq!(site.metrics.connections_open(), 0, "{sent:?}");
+    }
+    let answer = site.answer("/", "Connection: close\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 #[test]
