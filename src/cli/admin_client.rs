@@ -351,7 +351,7 @@ fn parse_answer(raw: &[u8]) -> Option<Answer> {
 }
 
 #[cfg(test)]
-pub(in crate::cli) mod tests {
+mod tests {
     use super::*;
     use std::net::TcpListener;
 
@@ -381,7 +381,7 @@ pub(in crate::cli) mod tests {
     }
 
     /// Serves one connection: reads a request head, says `answer`, and keeps the connection open until the client goes.
-    pub(in crate::cli) fn serve(mut stream: impl Read + Write, answer: &str) -> String {
+    fn serve(mut stream: impl Read + Write, answer: &str) -> String {
         let mut request = Vec::new();
         let mut byte = [0];
         while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {

@@ -330,6 +330,17 @@ mod tests {
     }
 
     #[test]
+    fn only_a_token_that_is_not_good_is_a_failed_authentication() {
+        let spared = [Rejection::TokenMissing, Rejection::StepUpRequired, Rejection::AudienceMismatch];
+        for rejection in Rejection::ALL {
+            let expected = rejection.row().status == 401 && !spared.contains(&rejection);
+            assert_eq!(rejection.is_failed_authentication(), expected, "{rejection:?}");
+        }
+        assert!(Rejection::SignatureInvalid.is_failed_authentication());
+        assert!(!Rejection::ScopeInsufficient.is_failed_authentication());
+    }
+
+    #[test]
     fn a_quoted_text_is_visible_ascii_of_bounded_length() {
         assert_eq!(quoted("a\n\u{202e}\"b"), r#""a\n\u{202e}\"b""#);
         let long = quoted(&"é".repeat(1000));
