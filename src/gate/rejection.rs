@@ -333,7 +333,7 @@ mod tests {
     fn only_a_token_that_is_not_good_is_a_failed_authentication() {
         let spared = [Rejection::TokenMissing, Rejection::StepUpRequired, Rejection::AudienceMismatch];
         for rejection in Rejection::ALL {
-            let expected = rejection.row().status == 401 && !spared.contains(&rejection);
+            let expected = rejection.row().status == 401 && !spared.contains(rejection);
             assert_eq!(rejection.is_failed_authentication(), expected, "{rejection:?}");
         }
         assert!(Rejection::SignatureInvalid.is_failed_authentication());
