@@ -31,6 +31,7 @@ pub mod known_headers;
 pub mod network;
 pub mod path;
 pub mod policy;
+pub mod rate_limit;
 pub mod readings;
 pub mod rejection;
 pub mod request;
