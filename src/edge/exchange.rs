@@ -10,7 +10,7 @@ use crate::{
         rejection::Refusal,
         route::{Route, UpstreamId},
     },
-    state::gatekeeper::Judgement,
+    state::{gatekeeper::Judgement, rate_limiter::Tally},
 };
 
 /// The state of one exchange. Dropped whatever way it ends, so that the gauge of requests in flight is always right.
@@ -26,6 +26,8 @@ pub struct Exchange {
     pub identifiers: Identifiers,
     /// What the gatekeeper said; nothing before it was asked.
     pub judgement: Option<Judgement>,
+    /// What limits on rates said of it.
+    pub tally: Tally,
     /// Why it was refused, by the gatekeeper or later.
     pub refusal: Option<Refusal>,
     /// Bytes of the request's body so far.
@@ -61,6 +63,7 @@ impl Exchange {
             started: clock::monotonic(),
             identifiers: Identifiers::random(),
             judgement: None,
+            tally: Tally::default(),
             refusal: None,
             body_bytes: 0,
             attempt: None,

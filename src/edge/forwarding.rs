@@ -10,7 +10,7 @@ use pingora_core::{Result, protocols::l4::socket::SocketAddr};
 use pingora_proxy::Session;
 
 use crate::{
-    edge::{cors, exchange::Exchange, installed::Installed},
+    edge::{cors, exchange::Exchange, installed::Installed, rate_limits},
     gate::{
         claims::Identity,
         cookies::CookieChange,
@@ -185,6 +185,9 @@ pub fn finish_response(response: &mut ResponseHeader, exchange: &Exchange, reque
         response.append_header(header::CACHE_CONTROL, "private")?;
     }
     let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
+    if !response.status.is_informational() {
+        rate_limits::write(response, exchange)?;
+    }
     for name in &route.response_headers.remove {
         response.remove_header(name.as_str());
     }

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod open_files;
 pub mod preconditions;
 pub mod proxy;
+pub mod rate_limits;
 pub mod readiness;
 pub mod rejections;
 pub mod report;

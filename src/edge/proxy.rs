@@ -40,6 +40,7 @@ use crate::{
         address_group::AddressGroup,
         failed_authentications::FailedAuthentications,
         gatekeeper::{Judgement, Patience},
+        rate_limiter::Meter,
     },
 };
 
@@ -77,14 +78,18 @@ impl Gateway {
         let mut patience = Patience::MayWait;
         let address = forwarding::client_address(session).map(AddressGroup::of);
         let failures = self.shared.failed_authentications.as_ref().zip(address);
+        let installed = Arc::clone(&exchange.installed);
+        let mut meter = Meter::new(installed.gatekeeper.rate_limiter(), address, exchange.started);
         loop {
             let began = clock::monotonic();
+            meter.waited_until(began);
             let wait = failures.and_then(|(failures, address)| failures.wait(address, began));
             let judgement = {
                 let request = self.request(session);
-                exchange.installed.gatekeeper.decide_after(&request, clock::unix_time(), patience, wait)
+                installed.gatekeeper.decide_after(&request, clock::unix_time(), patience, wait, Some(&mut meter))
             };
             let Decision::AwaitKeys(issuer) = judgement.decision else {
+                exchange.tally = meter.tally();
                 if let Some((failures, address)) = failures
                     && judgement.failure().is_some_and(|refusal| refusal.rejection().is_failed_authentication())
                 {
@@ -123,8 +128,7 @@ impl Gateway {
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, refusal: Refusal) -> Result<()> {
         let realm = &exchange.installed.gatekeeper.ruleset().realm;
-        let cors = cors::rule(exchange);
-        let sent = respond::refuse(session, &refusal, realm, exchange.identifiers.request(), cors).await;
+        let sent = respond::refuse(session, &refusal, realm, exchange).await;
         exchange.refusal = Some(refusal);
         sent
     }

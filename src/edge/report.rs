@@ -19,7 +19,9 @@ use crate::{
     },
     gate::{
         decide::Decision,
+        rate_limit::CountedBy,
         rejection::{Refusal, Rejection},
+        route::RouteLog,
     },
     state::{claims_cache::CacheUse, gatekeeper::Judgement},
 };
@@ -54,7 +56,8 @@ impl Reporter {
         let metrics = exchange.installed.route_metrics(route_id);
         metrics.answered(session.req_header().method.as_str(), status, duration);
         if exchange.refusal.as_ref().is_some_and(|refusal| refusal.rejection() == Rejection::RateLimited) {
-            metrics.limited_by_address();
+            // Where no limit of the route refused it, its address had to wait for failed authentications.
+            metrics.limited(exchange.tally.refused_by.unwrap_or(CountedBy::Address));
         }
         let verdict = exchange.judgement.as_ref().and_then(|judgement| Verdict::of(exchange, judgement));
         if let (Some(verdict), Some(judgement)) = (verdict, &exchange.judgement) {
@@ -69,7 +72,7 @@ impl Reporter {
             }
         }
         self.note(exchange, client);
-        if let Some(log) = &self.access_log {
+        if let Some(log) = self.access_log.as_ref().filter(|_| is_told(exchange, error, status)) {
             self.tell(log, session, error, exchange, (verdict, status, duration, client));
         }
     }
@@ -188,6 +191,15 @@ impl Reporter {
                 Some(IpAddr::from([first, second, third, 0, 0, 0, 0, 0]))
             }
         }
+    }
+}
+
+/// Whether its route wants the exchange in the access log; without a route every one is.
+fn is_told(exchange: &Exchange, error: Option<&Error>, status: u16) -> bool {
+    match exchange.route().map_or(RouteLog::On, |route| route.log) {
+        RouteLog::On => true,
+        RouteLog::Errors => error.is_some() || exchange.refusal.is_some() || status >= 400,
+        RouteLog::Off => false,
     }
 }
 

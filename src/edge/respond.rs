@@ -7,7 +7,7 @@ use pingora_core::{Result, protocols::http::date::get_cached_date};
 use pingora_proxy::Session;
 
 use crate::{
-    edge::cors,
+    edge::{cors, exchange::Exchange, rate_limits},
     gate::{
         cors::{Answer, CorsRule},
         rejection::{Challenge, Refusal, Rejection},
@@ -27,19 +27,13 @@ pub fn final_status(session: &Session) -> Option<StatusCode> {
     (!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS).then_some(status)
 }
 
-/// Answers a request with a refusal, which pages of other origins may read where `cors` says so. The connection stays open
-/// where the request had no body.
+/// Answers a request with a refusal, which pages of other origins may read where the route says so. The connection stays
+/// open where the request had no body.
 ///
 /// # Errors
 /// The client went away.
-pub async fn refuse(
-    session: &mut Session,
-    refusal: &Refusal,
-    realm: &str,
-    request_id: &str,
-    cors: Option<&CorsRule>,
-) -> Result<()> {
-    let rejection = refusal.rejection();
+pub async fn refuse(session: &mut Session, refusal: &Refusal, realm: &str, exchange: &Exchange) -> Result<()> {
+    let (rejection, request_id) = (refusal.rejection(), exchange.identifiers.request());
     let body = problem(rejection, request_id);
     let mut response = ResponseHeader::build(rejection.row().status, Some(8))?;
     response.insert_header(header::CONTENT_TYPE, PROBLEM_JSON)?;
@@ -53,7 +47,8 @@ pub async fn refuse(
     if let Some(seconds) = refusal.retry_after() {
         response.insert_header(header::RETRY_AFTER, seconds)?;
     }
-    write_cors(session, &mut response, cors, Answer::Refusal)?;
+    rate_limits::write(&mut response, exchange)?;
+    write_cors(session, &mut response, cors::rule(exchange), Answer::Refusal)?;
     send(session, response, body.into(), request_id).await
 }
 

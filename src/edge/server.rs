@@ -23,6 +23,7 @@ use crate::{
     edge::{
         access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health},
+        clock,
         guard::{Guard, Guarded, HeadBounds, panics},
         installed::{Installed, Parts},
         issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyWaiters},
@@ -89,7 +90,9 @@ impl Assembly {
         let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), revocation, proxies);
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
         let parts = Parts {
-            gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0).with_revocations(Arc::clone(revocations.slot())),
+            gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0)
+                .with_revocations(Arc::clone(revocations.slot()))
+                .limiting_rates(None, clock::monotonic()),
             upstreams: Arc::clone(&upstreams),
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             drop_underscore_headers: live.drop_underscore_headers,

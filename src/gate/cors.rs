@@ -11,7 +11,7 @@ use crate::gate::{
 };
 
 /// Header names that the gate answers refusals with and that pages can read only where they are exposed.
-const OF_REFUSALS: [&str; 3] = ["WWW-Authenticate", "Retry-After", "X-Request-Id"];
+const OF_REFUSALS: [&str; 5] = ["WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id"];
 
 /// Who speaks with browsers about other origins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -340,7 +340,7 @@ mod tests {
         );
         assert_eq!(
             shown(listed().response(&headers(&[APP]), Answer::Refusal)),
-            "allow-credentials: true\nallow-origin: https://app.test\nexpose-headers: ETag, retry-after, WWW-Authenticate, X-Request-Id"
+            "allow-credentials: true\nallow-origin: https://app.test\nexpose-headers: ETag, retry-after, WWW-Authenticate, RateLimit, RateLimit-Policy, X-Request-Id"
         );
         let any = rule(AllowedOrigins::Any, false);
         // The same for everybody, so that caches need not tell origins apart.

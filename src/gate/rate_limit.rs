@@ -83,7 +83,12 @@ impl fmt::Display for RateLimit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { requests, per, burst, by } = self;
         let plural = if *requests == 1 { "request" } else { "requests" };
-        write!(formatter, "{requests} {plural} per {per:?} by {}, {burst} at once", by.name())
+        let units = [("d", 86_400), ("h", 3_600), ("m", 60)];
+        let seconds = per.as_secs();
+        let whole =
+            units.iter().find(|(_, unit)| per.subsec_nanos() == 0 && seconds > 0 && seconds.is_multiple_of(*unit));
+        let per = whole.map_or_else(|| format!("{per:?}"), |(name, unit)| format!("{}{name}", seconds / unit));
+        write!(formatter, "{requests} {plural} per {per} by {}, {burst} at once", by.name())
     }
 }
 
@@ -214,11 +219,8 @@ mod tests {
 
     #[test]
     fn a_limit_is_described_in_words() {
-        assert_eq!(
-            limit(100, 1, 200, CountedBy::Subject).to_string(),
-            "100 requests per 1s by subject, 200 at once"
-        );
-        assert_eq!(limit(1, 60, 1, CountedBy::Address).to_string(), "1 request per 60s by address, 1 at once");
+        assert_eq!(limit(100, 1, 200, CountedBy::Subject).to_string(), "100 requests per 1s by subject, 200 at once");
+        assert_eq!(limit(1, 60, 1, CountedBy::Address).to_string(), "1 request per 1m by address, 1 at once");
     }
 
     #[test]

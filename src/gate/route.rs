@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::gate::{
     cors::Cors, cross_site::CrossSiteRule, issuer::IssuerId, network::AddressRule, policy::Requirement,
-    readings::EncodedSlash, sources::TokenSource,
+    rate_limit::RateLimits, readings::EncodedSlash, sources::TokenSource,
 };
 
 /// Position of a route among those of one configuration.
@@ -96,6 +96,18 @@ pub enum BodyLimit {
     Unlimited,
 }
 
+/// Which requests of a route have a line in the access log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteLog {
+    /// All.
+    #[default]
+    On,
+    /// Those that were refused, failed, or answered with a status of 400 or more.
+    Errors,
+    /// None.
+    Off,
+}
+
 /// What becomes of a request that may pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -157,6 +169,8 @@ pub struct Route {
     pub observes_authentication: bool,
     /// Which clients it is for, by their address.
     pub addresses: AddressRule,
+    /// How many requests it takes of one caller.
+    pub rate_limits: RateLimits,
     /// Where tokens may be.
     pub token_sources: Vec<TokenSource>,
     /// Whether the token itself is forwarded.
@@ -177,6 +191,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// How long a request body may be.
     pub body_limit: BodyLimit,
+    /// Which of its requests have a line in the access log.
+    pub log: RouteLog,
 }
 
 impl Route {

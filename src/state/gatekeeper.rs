@@ -1,11 +1,15 @@
 //! Rules, keys and memory together: one request in, one judgement out.
 //!
 //! It never waits: where keys have to be fetched first it says so, and is asked again.
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     gate::{
         claims::{Identity, KnownToken},
+        cors::Cors,
         decide::{Admission, Decision, Passage, Ruleset, Trust},
         issuer::IssuerId,
         rejection::{Refusal, Rejection},
@@ -18,6 +22,7 @@ use crate::{
     state::{
         claims_cache::{CacheUse, ClaimsCache},
         key_slot::KeySlot,
+        rate_limiter::{Bearer, Meter, RateLimiter},
         revocation_slot::RevocationSlot,
     },
 };
@@ -30,6 +35,7 @@ pub struct Gatekeeper {
     cache: Arc<ClaimsCache>,
     generation: u64,
     revocations: Arc<RevocationSlot>,
+    rate_limiter: RateLimiter,
 }
 
 /// What has been done about an unknown key so far.
@@ -90,13 +96,27 @@ impl Gatekeeper {
     /// Joins rules and keys; `slots` are positioned as the rule set's issuers are. `generation` must differ from that of
     /// every other gatekeeper with the same cache.
     pub fn new(ruleset: Ruleset, slots: Vec<Arc<KeySlot>>, cache: Arc<ClaimsCache>, generation: u64) -> Self {
-        Self { ruleset, slots, cache, generation, revocations: Arc::default() }
+        let rate_limiter = RateLimiter::default();
+        Self { ruleset, slots, cache, generation, revocations: Arc::default(), rate_limiter }
     }
 
     /// With these revocations in force instead of none.
     #[must_use]
     pub fn with_revocations(self, revocations: Arc<RevocationSlot>) -> Self {
         Self { revocations, ..self }
+    }
+
+    /// With a memory of what callers have taken: that of `earlier` as far as it had the same limits on routes of the same
+    /// names. Without this no limit counts.
+    #[must_use]
+    pub fn limiting_rates(self, earlier: Option<&Self>, now: Instant) -> Self {
+        let rate_limiter = RateLimiter::new(&self.ruleset, earlier.map(|earlier| &earlier.rate_limiter), now);
+        Self { rate_limiter, ..self }
+    }
+
+    /// What callers have taken.
+    pub const fn rate_limiter(&self) -> &RateLimiter {
+        &self.rate_limiter
     }
 
     /// The revocations in force.
@@ -124,19 +144,20 @@ impl Gatekeeper {
         &self.cache
     }
 
-    /// Decides one request at the time `now`.
+    /// Decides one request at the time `now`. No limit on rates is asked or charged.
     pub fn decide(&self, request: &Request<'_>, now: UnixTime, patience: Patience) -> Judgement {
-        self.decide_after(request, now, patience, None)
+        self.decide_after(request, now, patience, None, None)
     }
 
     /// The same for a request whose address has to `wait` because too many of its tokens failed: where a token is looked
-    /// for, it is refused before that is done.
+    /// for, it is refused before that is done. The `meter` charges the route's limits.
     pub fn decide_after(
         &self,
         request: &Request<'_>,
         now: UnixTime,
         patience: Patience,
         wait: Option<Duration>,
+        meter: Option<&mut Meter<'_>>,
     ) -> Judgement {
         let mut judgement = Judgement {
             route: None,
@@ -152,8 +173,8 @@ impl Gatekeeper {
         judgement.decision = match self.ruleset.admit(request) {
             Ok(admission) => {
                 judgement.route = Some(admission.route_id);
-                let decided =
-                    self.decide_on_route(&admission, request, Occasion { now, patience, wait }, &mut judgement);
+                let occasion = Occasion { now, patience, wait, meter };
+                let decided = self.decide_on_route(&admission, request, occasion, &mut judgement);
                 decided.unwrap_or_else(Decision::Reject)
             }
             Err(refusal) => Decision::Reject(refusal),
@@ -165,14 +186,19 @@ impl Gatekeeper {
         &self,
         admission: &Admission<'_, '_>,
         request: &Request<'_>,
-        Occasion { now, patience, wait }: Occasion,
+        Occasion { now, patience, wait, mut meter }: Occasion<'_, '_>,
         judgement: &mut Judgement,
     ) -> Result<Decision, Refusal> {
-        let route = admission.route;
+        let (id, route) = (admission.route_id, admission.route);
         self.ruleset.check_body(admission)?;
         self.ruleset.check_address(route, request)?;
         if admission.preflight.is_some() {
             judgement.is_preflight = true;
+            // One that the gate answers itself reaches nobody, and a browser could not read its refusal.
+            if let Some(meter) = meter.filter(|_| matches!(route.cors, Some(Cors::Upstream))) {
+                meter.arrive(id, route)?;
+                meter.pass(id, route, Bearer::default())?;
+            }
             let passage = Passage { route, trust: Trust::Preflight };
             judgement.target = self.ruleset.forwarded_target(admission, passage, request);
             return Ok(Decision::Pass(None));
@@ -183,15 +209,22 @@ impl Gatekeeper {
             let refusal = Refusal::new(Rejection::RateLimited).until(wait);
             return Err(refusal.because("too many tokens from this address failed"));
         }
-        let identity = match self.identify(route, request, now, patience, judgement) {
-            Ok(Identified::As(identity)) => identity,
+        if let Some(meter) = &mut meter {
+            meter.arrive(id, route)?;
+        }
+        let (identity, signed) = match self.identify(route, request, now, patience, judgement) {
+            Ok(Identified::As(identity, signed)) => (Some(identity), signed),
+            Ok(Identified::Nobody) => (None, None),
             Ok(Identified::AwaitKeys(issuer)) => return Ok(Decision::AwaitKeys(issuer)),
             Err(refusal) if route.observes_authentication && refusal.rejection().is_of_token() => {
                 judgement.observed = Some(refusal);
-                None
+                (None, None)
             }
             Err(refusal) => return Err(refusal),
         };
+        if let Some(meter) = &mut meter {
+            meter.pass(id, route, self.bearer(identity.as_ref(), signed))?;
+        }
         let trust = if judgement.observed.is_some() { Trust::Unproven } else { Trust::Judged };
         let passage = Passage { route, trust };
         judgement.target = self.ruleset.forwarded_target(admission, passage, request);
@@ -201,16 +234,26 @@ impl Gatekeeper {
         Ok(Decision::Pass(identity))
     }
 
+    /// Whom limits on rates may count.
+    fn bearer<'r>(&'r self, identity: Option<&'r Identity>, signed: Option<&'r str>) -> Bearer<'r> {
+        let issuer = identity.and_then(|identity| self.ruleset.issuer(identity.known().token().issuer()));
+        Bearer {
+            issuer: issuer.map(|issuer| issuer.name.as_ref()),
+            subject: identity.and_then(Identity::subject),
+            signed,
+        }
+    }
+
     /// Whose request it is; nobody's where it may be.
-    fn identify(
+    fn identify<'r>(
         &self,
         route: &Route,
-        request: &Request<'_>,
+        request: &Request<'r>,
         now: UnixTime,
         patience: Patience,
         judgement: &mut Judgement,
-    ) -> Result<Identified, Refusal> {
-        let Some(token) = self.ruleset.find_token(route, request)? else { return Ok(Identified::As(None)) };
+    ) -> Result<Identified<'r>, Refusal> {
+        let Some(token) = self.ruleset.find_token(route, request)? else { return Ok(Identified::Nobody) };
         judgement.is_private = token.is_unknown_to_caches;
         let known = match self.known(token.text, route, patience, judgement)? {
             Known::Token(known) => known,
@@ -219,7 +262,8 @@ impl Gatekeeper {
         judgement.issuer = Some(known.token().issuer());
         let identity = self.ruleset.judge(&known, route, &self.revocations.current(), now);
         judgement.known = Some(known);
-        Ok(Identified::As(Some(identity?)))
+        // Without the signature, of which there may be several that are good.
+        Ok(Identified::As(identity?, token.text.rsplit_once('.').map(|(signed, _)| signed)))
     }
 
     /// The token as remembered, if the key that proved it is still trusted, else as verified now.
@@ -288,16 +332,18 @@ impl Gatekeeper {
     }
 }
 
-/// When a request is decided, and for how long its client was asked to wait.
-#[derive(Clone, Copy)]
-struct Occasion {
+/// When a request is decided, for how long its client was asked to wait, and what charges the limits.
+struct Occasion<'m, 'l> {
     now: UnixTime,
     patience: Patience,
     wait: Option<Duration>,
+    meter: Option<&'m mut Meter<'l>>,
 }
 
-enum Identified {
-    As(Option<Identity>),
+enum Identified<'r> {
+    /// Somebody, and what the issuer signed.
+    As(Identity, Option<&'r str>),
+    Nobody,
     AwaitKeys(IssuerId),
 }
 

@@ -8,6 +8,7 @@ pub mod connections;
 pub mod failed_authentications;
 pub mod gatekeeper;
 pub mod key_slot;
+pub mod rate_limiter;
 pub mod rate_table;
 pub mod refresh;
 pub mod revocation_slot;

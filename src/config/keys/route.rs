@@ -57,7 +57,14 @@ pub const DEFAULTS: &[Key] = &[
         "a request that would be refused for its token, or for having none, passes without identity",
     ),
     Key::optional("addresses", Shape::Mapping(ADDRESSES), "which clients it is for, by their address"),
-    Key::later("rate_limit"),
+    Key::optional(
+        "rate_limit",
+        Shape::OrNone(&Shape::Either(&[
+            Shape::Mapping(RATE_LIMIT),
+            Shape::List { of: &Shape::Mapping(RATE_LIMIT), least: 1 },
+        ])),
+        "how many requests it takes of one caller, one limit or a list of up to eight, each of which must have room",
+    ),
     Key::optional(
         "csrf",
         Shape::Mapping(CSRF),
@@ -80,7 +87,12 @@ pub const DEFAULTS: &[Key] = &[
         "longest wait for the head of the upstream's response; with none the upstream's own read timeout",
     ),
     Key::later("stream"),
-    Key::later("log"),
+    Key::with_default(
+        "log",
+        Shape::Choice(&["on", "errors", "off"]),
+        "on",
+        "which of its requests have a line in the access log; errors: refusals, failures and statuses from 400",
+    ),
     Key::optional("upstream", Shape::Text, "name of the upstream that gets the request; or respond"),
     Key::optional("respond", Shape::Mapping(RESPOND), "a fixed answer; or upstream"),
     Key::with_default(
@@ -118,6 +130,23 @@ pub const OBSERVE: &[Key] =
 pub const ADDRESSES: &[Key] = &[
     Key::optional("allow", NETWORKS, "networks that the client must be in; anywhere unless given"),
     Key::optional("deny", NETWORKS, "networks that it must not be in, even where allowed"),
+];
+
+/// `routes[].rate_limit`, or an element of it: a bucket for each caller.
+pub const RATE_LIMIT: &[Key] = &[
+    Key::required("requests", Shape::Whole { least: 1, most: 1_000_000 }, "requests by which a bucket is refilled"),
+    Key::required("per", seconds(1, DAY), "in what time"),
+    Key::optional(
+        "burst",
+        Shape::Whole { least: 1, most: 1_000_000 },
+        "requests that a full bucket holds: so many at once; as many as requests unless given",
+    ),
+    Key::required(
+        "by",
+        Shape::Choice(&["address", "subject", "token", "issuer"]),
+        "by what callers are told apart; address is judged before any token, IPv6 by the first 64 bits; where a request \
+         has none of the others its address is counted",
+    ),
 ];
 
 /// Networks, with their length, or single addresses.

@@ -25,6 +25,7 @@ mod listeners;
 mod path;
 mod process;
 mod prospects;
+mod rate_limit;
 mod requirement;
 mod revocation;
 mod route_match;

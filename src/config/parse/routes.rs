@@ -11,9 +11,9 @@ use crate::config::parse::issuers::Issuers;
 use crate::config::parse::section::Section;
 use crate::config::parse::token::{self, Tokens};
 use crate::config::parse::upstreams::Upstreams;
-use crate::config::parse::{addresses, browsers, path, prospects, route_match, route_policy};
+use crate::config::parse::{addresses, browsers, path, prospects, rate_limit, route_match, route_policy};
 use crate::gate::host::Host;
-use crate::gate::route::{Action, BodyLimit, HostPattern, PathPattern, Rewrite, Route, RouteId, UpstreamId};
+use crate::gate::route::{Action, BodyLimit, HostPattern, PathPattern, Rewrite, Route, RouteId, RouteLog, UpstreamId};
 use crate::gate::route_table::RouteTable;
 use crate::gate::sources::TokenSource;
 
@@ -151,6 +151,7 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
     let readings = route_match::readings(&section, context);
     let shown = name.as_deref().unwrap_or("?");
     let access = route_policy::access(&section, shown, known.issuers, known.identity, context);
+    let rate_limits = rate_limit::read(&section, shown, &access, context);
     let action = action(&section, known.upstreams, context);
     let rewrite = match &action {
         // Defaults are for those routes that forward.
@@ -180,6 +181,7 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
         observed: access.observed,
         observes_authentication: access.observes_authentication,
         addresses: addresses::read(&section, context),
+        rate_limits,
         token_sources: sources,
         forward_token: forward,
         cross_site,
@@ -190,7 +192,13 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
         response_headers,
         timeout: section.duration_or_none("timeout", &mut context.problems),
         body_limit: body_limit(&section, context),
+        log: log(&section, context),
     })
+}
+
+fn log(section: &Section<'_>, context: &mut Context<'_>) -> RouteLog {
+    let words = [("on", RouteLog::On), ("errors", RouteLog::Errors), ("off", RouteLog::Off)];
+    section.choice("log", &words, RouteLog::On, &mut context.problems)
 }
 
 fn body_limit(section: &Section<'_>, context: &mut Context<'_>) -> BodyLimit {

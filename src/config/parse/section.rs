@@ -70,6 +70,11 @@ impl<'a> Section<'a> {
         self.fields.as_ref()?.optional(name)
     }
 
+    /// Whether a key is in this very mapping, and not in the one that stands in for it.
+    pub(in crate::config) fn has_own(&self, name: &str) -> bool {
+        self.own(name).is_some()
+    }
+
     /// The value of a key that must be there.
     pub(in crate::config) fn required(&self, name: &str, problems: &mut Problems) -> Option<Field<'a>> {
         debug_assert!(self.key(name).is_some_and(|key| key.presence == keys::Presence::Required), "`{name}`");

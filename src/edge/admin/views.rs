@@ -66,6 +66,7 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
         "require": view_of_requirement(&route.requirement),
         "observe": route.observed.as_ref().map(view_of_requirement),
         "insecure_observe_authentication": route.observes_authentication,
+        "rate_limit": route.rate_limits.limits().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "addresses": {
             "allow": view_of_networks(&route.addresses.allow),
             "deny": view_of_networks(&route.addresses.deny),

@@ -175,7 +175,7 @@ instruments! {
     routes_observing_authentication: IntGauge = "portcullis_routes_observing_authentication", [], NONE,
         "Routes on which authentication is only observed: whoever would be refused for a token passes without identity";
     rate_limited: IntCounterVec = "portcullis_rate_limited_total", ["route", "by"], NONE,
-        "Requests refused because too many came, by what they were counted by: address";
+        "Requests refused because too many came, by what the limit counts by: address (also failed authentications), subject, token or issuer";
     claims_cache_requests: IntCounterVec = "portcullis_claims_cache_requests_total", ["result"], NONE,
         "Lookups in the claims cache: hit, miss, or stale (remembered, but its key is withdrawn)";
     claims_cache_evictions: IntCounter = "portcullis_claims_cache_evictions_total", [], NONE,

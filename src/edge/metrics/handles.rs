@@ -8,6 +8,7 @@ use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use crate::edge::metrics::Metrics;
 use crate::gate::keys::KeySet;
+use crate::gate::rate_limit::CountedBy;
 
 /// The label of a request that no route or issuer is known for.
 pub const UNMATCHED: &str = "-";
@@ -32,7 +33,8 @@ pub struct RouteMetrics {
     issuers: Vec<DecisionCounters>,
     /// For decisions in which no issuer was recognised.
     no_issuer: DecisionCounters,
-    limited_by_address: IntCounter,
+    /// In the order of [`CountedBy::ALL`].
+    limited: [IntCounter; CountedBy::ALL.len()],
 }
 
 impl RouteMetrics {
@@ -48,7 +50,7 @@ impl RouteMetrics {
             request_duration: metrics.instruments.http_request_duration.with_label_values(&[route]),
             issuers: issuers.iter().map(|issuer| DecisionCounters::resolve(metrics, route, issuer, reasons)).collect(),
             no_issuer: DecisionCounters::resolve(metrics, route, UNMATCHED, reasons),
-            limited_by_address: metrics.instruments.rate_limited.with_label_values(&[route, "address"]),
+            limited: CountedBy::ALL.map(|by| metrics.instruments.rate_limited.with_label_values(&[route, by.name()])),
         }
     }
 
@@ -74,9 +76,11 @@ impl RouteMetrics {
         self.decisions(issuer).reject(&self.route, reason);
     }
 
-    /// A request was refused because too much came from its address.
-    pub fn limited_by_address(&self) {
-        self.limited_by_address.inc();
+    /// A request was refused because too many came, by what they were counted by.
+    pub fn limited(&self, by: CountedBy) {
+        if let Some(counter) = self.limited.get(by.index()) {
+            counter.inc();
+        }
     }
 
     /// A request was let pass that a rule on trial would have refused for a reason, a place in the list of reasons.

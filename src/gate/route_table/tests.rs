@@ -36,6 +36,7 @@ fn route(text: &str) -> Route {
         observed: None,
         observes_authentication: false,
         addresses: AddressRule::default(),
+        rate_limits: Default::default(),
         token_sources: Vec::new(),
         forward_token: false,
         cross_site: CrossSiteRule::default(),
@@ -46,6 +47,7 @@ fn route(text: &str) -> Route {
         response_headers: Default::default(),
         timeout: None,
         body_limit: BodyLimit::Inherited,
+        log: Default::default(),
     }
 }
 
