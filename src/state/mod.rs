@@ -9,4 +9,6 @@ pub mod failed_authentications;
 pub mod gatekeeper;
 pub mod key_slot;
 pub mod refresh;
+pub mod retry_budget;
 pub mod revocation_slot;
+pub mod server_health;

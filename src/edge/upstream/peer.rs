@@ -8,7 +8,8 @@ use std::time::Duration;
 use pingora_core::protocols::TcpKeepalive;
 use pingora_core::upstreams::peer::HttpPeer;
 
-use crate::config::settings::{Upstream, UpstreamTimeouts};
+use crate::config::settings::{Upstream, UpstreamProtocol, UpstreamTimeouts};
+use crate::edge::upstream::credentials::Credentials;
 
 /// When TCP asks whether the other side is still there: it finds out within a minute and a half about a machine that is
 /// gone without a word, also on connections that may be silent for longer than any timeout of ours.
@@ -16,30 +17,52 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: usize = 3;
 
+/// How often a connection of HTTP/2 is asked whether the other side is still there: one that is gone without a word would take
+/// all the requests on it along.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Requests at once on one connection of HTTP/2, as far as the server allows them.
+const STREAMS_MAX: usize = 100;
+
 /// What all peers of one upstream have in common.
 #[derive(Debug)]
 pub(super) struct PeerForm {
     timeouts: UpstreamTimeouts,
-    /// Keeps the connections of one upstream from requests of another that has a server at the same address. Made of the
-    /// name, so that connections outlive the exchange of a configuration.
+    protocol: UpstreamProtocol,
+    /// Nothing without TLS.
+    credentials: Option<Credentials>,
+    /// Keeps the connections of one upstream from requests of another that has a server at the same address, and those that
+    /// were made under one set of certificates from requests under another. Made of names and certificates, so that
+    /// connections outlive the exchange of a configuration.
     group_key: u64,
 }
 
 impl PeerForm {
-    pub(super) fn new(settings: &Upstream) -> Self {
+    pub(super) fn new(settings: &Upstream, credentials: Option<Credentials>) -> Self {
         let mut hasher = DefaultHasher::new();
         settings.name.hash(&mut hasher);
-        Self { timeouts: settings.timeouts, group_key: hasher.finish() }
+        settings.protocol.hash(&mut hasher);
+        credentials.as_ref().map(|credentials| credentials.fingerprint).hash(&mut hasher);
+        Self {
+            timeouts: settings.timeouts,
+            protocol: settings.protocol,
+            credentials,
+            group_key: hasher.finish(),
+        }
     }
 
-    /// A server at a TCP address.
-    pub(super) fn at_address(&self, address: SocketAddr) -> HttpPeer {
-        self.complete(HttpPeer::new(address, false, String::new()))
+    /// The certificates in force; nothing without TLS.
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 
-    /// A server at a unix socket; nothing when no socket can have that path.
-    pub(super) fn at_path(&self, path: &Path) -> Option<HttpPeer> {
-        let peer = HttpPeer::new_uds(path.to_str()?, false, String::new()).ok()?;
+    /// A server at a TCP address whose certificate must be for `name`.
+    pub(super) fn at_address(&self, address: SocketAddr, name: &str) -> HttpPeer {
+        self.complete(HttpPeer::new(address, self.credentials.is_some(), name.to_owned()))
+    }
+
+    /// A server at a unix socket whose certificate must be for `name`; nothing when no socket can have that path.
+    pub(super) fn at_path(&self, path: &Path, name: &str) -> Option<HttpPeer> {
+        let peer = HttpPeer::new_uds(path.to_str()?, self.credentials.is_some(), name.to_owned()).ok()?;
         // The empty path makes a socket without a name, at which Pingora panics later.
         peer._address.as_unix()?.as_pathname()?;
         Some(self.complete(peer))
@@ -49,6 +72,18 @@ impl PeerForm {
     fn complete(&self, mut peer: HttpPeer) -> HttpPeer {
         peer.group_key = self.group_key;
         let options = &mut peer.options;
+        if let Some(credentials) = &self.credentials {
+            options.ca = credentials.authorities.clone();
+            peer.client_cert_key = credentials.pair.clone();
+        }
+        match self.protocol {
+            UpstreamProtocol::Http1 => options.set_http_version(1, 1),
+            UpstreamProtocol::Http2 => {
+                options.set_http_version(2, 2);
+                options.max_h2_streams = STREAMS_MAX;
+                options.h2_ping_interval = Some(PING_EVERY);
+            }
+        }
         options.connection_timeout = Some(self.timeouts.connect);
         options.total_connection_timeout = Some(self.timeouts.connect);
         options.read_timeout = Some(self.timeouts.read);
