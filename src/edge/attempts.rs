@@ -91,8 +91,9 @@ fn subject_key(exchange: &Exchange) -> Option<RequestKey> {
 /// What the client is told when there is no server for its request.
 fn without_server(exchange: &Exchange, none: NoServer) -> Refusal {
     match none {
-        NoServer::Unresolved => Refusal::new(Rejection::UpstreamUnreachable)
-            .because("no address is known for any server of the upstream"),
+        NoServer::Unresolved => {
+            Refusal::new(Rejection::UpstreamUnreachable).because("no address is known for any server of the upstream")
+        }
         NoServer::Unhealthy { retry_after } if exchange.attempt.is_none() => {
             Refusal::new(Rejection::UpstreamUnhealthy).because("no server of the upstream is well").until(retry_after)
         }
@@ -107,7 +108,8 @@ fn without_server(exchange: &Exchange, none: NoServer) -> Refusal {
 /// When it was not; the refusal is noted in the exchange.
 pub fn check_protocol(request: &RequestHeader, exchange: &mut Exchange) -> Result<()> {
     let Some(attempt) = &exchange.attempt else { return Ok(()) };
-    let is_agreed = request.version == http::Version::HTTP_2 || !exchange.installed.upstreams.speaks_http2(attempt.upstream);
+    let is_agreed =
+        request.version == http::Version::HTTP_2 || !exchange.installed.upstreams.speaks_http2(attempt.upstream);
     if is_agreed {
         return Ok(());
     }

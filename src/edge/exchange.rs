@@ -5,7 +5,12 @@ use std::{
 };
 
 use crate::{
-    edge::{clock, installed::Installed, metrics::InFlight, upstream::{HealthSlot, Target}},
+    edge::{
+        clock,
+        installed::Installed,
+        metrics::InFlight,
+        upstream::{HealthSlot, Target},
+    },
     gate::{
         rejection::Refusal,
         route::{Route, UpstreamId},

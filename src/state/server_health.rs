@@ -232,14 +232,25 @@ mod tests {
 
     #[test]
     fn the_first_check_decides_and_later_ones_in_a_row() {
-        let rows: [(&str, &str); 7] =
-            [("-", "d"), ("+", "a"), ("+--", "aaa"), ("+---", "aaad"), ("+--+--", "aaaaaa"), ("-+", "dd"), ("-+-++", "dddda")];
+        let rows: [(&str, &str); 7] = [
+            ("-", "d"),
+            ("+", "a"),
+            ("+--", "aaa"),
+            ("+---", "aaad"),
+            ("+--+--", "aaaaaa"),
+            ("-+", "dd"),
+            ("-+-++", "dddda"),
+        ];
         for (checks, expected) in rows {
             let mut health = ServerHealth::default();
             let standings: String = checks
                 .chars()
                 .map(|check| {
-                    if check == '+' { health.check_succeeded(RULES) } else { health.check_failed(RULES) };
+                    if check == '+' {
+                        health.check_succeeded(RULES)
+                    } else {
+                        health.check_failed(RULES)
+                    };
                     if health.standing() == Standing::Down { 'd' } else { 'a' }
                 })
                 .collect();

@@ -2,9 +2,9 @@
 use crate::config::error::{ConfigError, Problems};
 use crate::config::field::Field;
 use crate::config::keys::upstream::{HEALTH_CHECK, KEYS, SERVER, TIMEOUTS};
-use crate::config::parse::{address, upstream_tls};
 use crate::config::parse::context::{Context, Unique, check_name};
 use crate::config::parse::section::Section;
+use crate::config::parse::{address, upstream_tls};
 use crate::config::settings::{
     Balance, HashKey, HealthCheck, HealthProbe, Upstream, UpstreamAddress, UpstreamServer, UpstreamTimeouts,
 };
@@ -96,6 +96,7 @@ fn health_check(upstream: &Section<'_>, context: &mut Context<'_>) -> Option<Hea
     let field = upstream.optional("health_check")?;
     let problems = &mut context.problems;
     let section = Section::read(&field, HEALTH_CHECK, problems)?;
+    let host = section.optional("host").and_then(|field| host(&field, problems));
     let probe = section.exactly_one_of(&["path", "tcp"], problems).and_then(|chosen| match chosen.name() {
         "path" => {
             let path = chosen.string(problems)?;
@@ -103,7 +104,6 @@ fn health_check(upstream: &Section<'_>, context: &mut Context<'_>) -> Option<Hea
             if !is_path {
                 problems.add(chosen.mismatch("a path such as `/healthz`"));
             }
-            let host = section.optional("host").and_then(|field| host(&field, problems));
             is_path.then(|| HealthProbe::Http { path: path.into(), host })
         }
         _ => {

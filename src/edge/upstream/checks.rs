@@ -3,11 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use pingora::http::RequestHeader;
 use pingora_core::connectors::{TransportConnector, http::Connector};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, Result};
+use pingora_core::{Error, ErrorType, Result};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -74,7 +74,12 @@ fn shown(duration: Duration) -> String {
     crate::config::quantity::duration_text(duration)
 }
 
-async fn probe(check: &HealthCheck, written: &str, candidate: &Candidate, connectors: &Connectors) -> Result<(), String> {
+async fn probe(
+    check: &HealthCheck,
+    written: &str,
+    candidate: &Candidate,
+    connectors: &Connectors,
+) -> Result<(), String> {
     let mut peer = candidate.peer.clone();
     let options = &mut peer.options;
     options.connection_timeout = Some(check.timeout);
@@ -94,7 +99,11 @@ async fn probe(check: &HealthCheck, written: &str, candidate: &Candidate, connec
             let host = host.as_deref().unwrap_or_else(|| host_of(written));
             let connector = connectors.http.get_or_init(|| Connector::new(None));
             let status = ask(&peer, path, host, connector).await.map_err(said)?;
-            if (200..400).contains(&status) { Ok(()) } else { Err(format!("{path} answers {status}")) }
+            if status.is_success() || status.is_redirection() {
+                Ok(())
+            } else {
+                Err(format!("{path} answers {status}"))
+            }
         }
     }
 }
@@ -105,10 +114,10 @@ fn host_of(written: &str) -> &str {
 }
 
 /// The status with which a server answers.
-async fn ask(peer: &HttpPeer, path: &str, host: &str, connector: &Connector) -> Result<u16> {
+async fn ask(peer: &HttpPeer, path: &str, host: &str, connector: &Connector) -> Result<StatusCode> {
     let (mut session, _) = connector.get_http_session(peer).await?;
     if session.as_http2().is_none() && peer.options.alpn.get_min_http_version() == 2 {
-        return Err(Error::explain(pingora_core::ErrorType::H2Error, "it does not speak HTTP/2"));
+        return Err(Error::explain(ErrorType::H2Error, "it does not speak HTTP/2"));
     }
     let mut request = RequestHeader::build(Method::GET, path.as_bytes(), Some(2))?;
     request.insert_header(header::HOST, host)?;
@@ -118,9 +127,10 @@ async fn ask(peer: &HttpPeer, path: &str, host: &str, connector: &Connector) -> 
     session.set_read_timeout(peer.options.read_timeout);
     loop {
         session.read_response_header().await?;
-        let status = session.response_header().map_or(0, |response| response.status.as_u16());
+        let status = session.response_header().map(|response| response.status);
+        let Some(status) = status else { return Err(Error::new(ErrorType::ReadError)) };
         // Interim responses come before the one that counts.
-        if !(100..200).contains(&status) || session.as_http2().is_some() {
+        if !status.is_informational() {
             session.shutdown().await;
             return Ok(status);
         }

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pingora_core::protocols::tls::CaType;
-use pingora_core::tls::{
-    CertificateDer, ClientConfig, PrivateKeyDer, RootCertStore, install_default_crypto_provider,
-};
+use pingora_core::tls::{CertificateDer, ClientConfig, PrivateKeyDer, RootCertStore, install_default_crypto_provider};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use zeroize::Zeroizing;
 
@@ -216,7 +214,9 @@ pub(super) async fn keep_reading(servers: Arc<Servers>) {
                 servers.renew(*credentials);
                 log::info!("upstream `{name}`: certificates were read again; new connections use them");
             }
-            Look::Recovered => log::info!("upstream `{name}`: the certificates can be read again and are what they were"),
+            Look::Recovered => {
+                log::info!("upstream `{name}`: the certificates can be read again and are what they were")
+            }
             Look::Broken(fault) => log::error!("upstream `{name}`: the certificates stay as they are: {fault}"),
         }
         tokio::time::sleep(PERIOD).await;

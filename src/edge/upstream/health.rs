@@ -2,9 +2,10 @@
 //! read. What changes is told to the log once.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use crate::edge::clock;
+use crate::gate::time::UnixTime;
 use crate::state::server_health::{CheckThresholds, HealthChange, ServerHealth, Standing};
 
 /// The health of one server at one address. Outlives the configuration that it was made for.
@@ -27,7 +28,7 @@ struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastCheck {
     /// When.
-    pub at: SystemTime,
+    pub at: UnixTime,
     /// Why it failed; nothing when it did not.
     pub error: Option<Box<str>>,
 }
@@ -90,7 +91,7 @@ impl HealthSlot {
     /// A check ended.
     pub(super) fn checked(&self, outcome: Result<(), String>, thresholds: CheckThresholds) {
         let error = outcome.err();
-        let last = LastCheck { at: clock::now(), error: error.as_deref().map(Box::from) };
+        let last = LastCheck { at: clock::unix_time(), error: error.as_deref().map(Box::from) };
         self.change(
             |state, _| {
                 state.last_check = Some(last);

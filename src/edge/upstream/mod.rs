@@ -174,12 +174,7 @@ impl Upstreams {
     /// # Errors
     ///
     /// Says why there is none.
-    pub fn choose(
-        &self,
-        upstream: UpstreamId,
-        tried: &[Target],
-        key: Option<RequestKey>,
-    ) -> Result<Chosen, NoServer> {
+    pub fn choose(&self, upstream: UpstreamId, tried: &[Target], key: Option<RequestKey>) -> Result<Chosen, NoServer> {
         self.servers(upstream).ok_or(NoServer::Unresolved)?.choose(tried, key)
     }
 

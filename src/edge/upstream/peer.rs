@@ -42,12 +42,7 @@ impl PeerForm {
         settings.name.hash(&mut hasher);
         settings.protocol.hash(&mut hasher);
         credentials.as_ref().map(|credentials| credentials.fingerprint).hash(&mut hasher);
-        Self {
-            timeouts: settings.timeouts,
-            protocol: settings.protocol,
-            credentials,
-            group_key: hasher.finish(),
-        }
+        Self { timeouts: settings.timeouts, protocol: settings.protocol, credentials, group_key: hasher.finish() }
     }
 
     /// The certificates in force; nothing without TLS.
@@ -103,17 +98,20 @@ impl PeerForm {
 
 #[cfg(test)]
 mod tests {
-    use super::PeerForm;
-    use crate::config::settings::{Balance, Upstream, UpstreamTimeouts};
+    use super::{Credentials, PeerForm};
+    use crate::config::settings::{Balance, Upstream, UpstreamProtocol, UpstreamTimeouts};
     use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer as _};
     use std::path::Path;
     use std::time::Duration;
 
-    fn form(name: &str) -> PeerForm {
-        PeerForm::new(&Upstream {
+    fn settings(name: &str) -> Upstream {
+        Upstream {
             name: name.into(),
             servers: Vec::new(),
             balance: Balance::RoundRobin,
+            protocol: UpstreamProtocol::Http1,
+            tls: None,
+            health_check: None,
             timeouts: UpstreamTimeouts {
                 connect: Duration::from_secs(2),
                 read: Duration::from_secs(3),
@@ -121,7 +119,11 @@ mod tests {
                 pool_idle: Duration::from_secs(5),
             },
             retries: 0,
-        })
+        }
+    }
+
+    fn form(name: &str) -> PeerForm {
+        PeerForm::new(&settings(name), None)
     }
 
     fn check(peer: &HttpPeer) {
@@ -141,23 +143,38 @@ mod tests {
 
     #[test]
     fn every_peer_has_every_timeout() {
-        check(&form("orders").at_address("192.0.2.1:80".parse().unwrap()));
-        check(&form("orders").at_address("[2001:db8::1]:80".parse().unwrap()));
-        check(&form("orders").at_path(Path::new("/run/orders.sock")).unwrap());
+        check(&form("orders").at_address("192.0.2.1:80".parse().unwrap(), ""));
+        check(&form("orders").at_address("[2001:db8::1]:80".parse().unwrap(), ""));
+        check(&form("orders").at_path(Path::new("/run/orders.sock"), "").unwrap());
     }
 
     #[test]
     fn connections_are_shared_within_an_upstream_and_never_between_two() {
         let address = "192.0.2.1:80".parse().unwrap();
-        let of = |name| form(name).at_address(address).reuse_hash();
+        let of = |name| form(name).at_address(address, "").reuse_hash();
         assert_eq!(of("orders"), of("orders"));
         assert_ne!(of("orders"), of("invoices"));
     }
 
     #[test]
+    fn connections_are_never_shared_between_two_sets_of_certificates_or_protocols() {
+        let address = "192.0.2.1:443".parse().unwrap();
+        let hash = |settings: &Upstream, credentials: Option<Credentials>| {
+            PeerForm::new(settings, credentials).at_address(address, "orders").reuse_hash()
+        };
+        let of = |fingerprint| Some(Credentials { fingerprint, ..Credentials::default() });
+        let http1 = settings("orders");
+        let http2 = Upstream { protocol: UpstreamProtocol::Http2, ..http1.clone() };
+        assert_eq!(hash(&http1, of(1)), hash(&http1, of(1)));
+        let all =
+            [hash(&http1, None), hash(&http1, of(1)), hash(&http1, of(2)), hash(&http2, of(1)), hash(&http2, None)];
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
     fn a_path_that_no_socket_can_have_makes_no_peer() {
         for path in [String::new(), format!("/{}", "a".repeat(108)), "/run/\0orders".to_owned()] {
-            assert!(form("orders").at_path(Path::new(&path)).is_none(), "{path:?}");
+            assert!(form("orders").at_path(Path::new(&path), "").is_none(), "{path:?}");
         }
     }
 }

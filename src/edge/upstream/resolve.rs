@@ -198,7 +198,9 @@ fn has_route(address: &SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Lookup, SystemLookup};
-    use crate::config::settings::{Balance, Upstream, UpstreamAddress, UpstreamServer, UpstreamTimeouts};
+    use crate::config::settings::{
+        Balance, Upstream, UpstreamAddress, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+    };
     use crate::edge::upstream::Upstreams;
     use crate::gate::route::UpstreamId;
     use std::collections::{BTreeSet, VecDeque};
@@ -222,6 +224,9 @@ mod tests {
                 weight: 1,
             }],
             balance: Balance::RoundRobin,
+            protocol: UpstreamProtocol::Http1,
+            tls: None,
+            health_check: None,
             timeouts: UpstreamTimeouts { connect: second, read: second, write: second, pool_idle: second },
             retries: 1,
         };
@@ -230,7 +235,7 @@ mod tests {
 
     /// Where 16 requests in a row go.
     fn addresses(upstreams: &Upstreams) -> BTreeSet<String> {
-        let chosen = (0..16).filter_map(|_| upstreams.choose(UpstreamId(0), &[]));
+        let chosen = (0..16).filter_map(|_| upstreams.choose(UpstreamId(0), &[], None).ok());
         chosen.map(|chosen| chosen.peer._address.to_string()).collect()
     }
 
@@ -269,7 +274,7 @@ mod tests {
     #[test]
     fn localhost_is_found_at_start_by_the_system() {
         let upstreams = upstreams("localhost");
-        assert!(upstreams.choose(UpstreamId(0), &[]).is_none());
+        assert!(upstreams.choose(UpstreamId(0), &[], None).is_err());
         upstreams.resolve_at_start();
         let found = addresses(&upstreams);
         assert!(!found.is_empty() && found.is_subset(&expected(&["127.0.0.1:80", "[::1]:80"])), "{found:?}");

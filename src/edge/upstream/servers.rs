@@ -204,7 +204,8 @@ impl Servers {
             return Some((server, server.candidate(tried, HealthSlot::is_available)?));
         }
         // Nobody is left: whose turn it would be may be tried, now and then, to find out.
-        let rotated = ready.servers.iter().cycle().skip(usize::try_from(random >> 32).unwrap_or(0) % ready.servers.len());
+        let rotated =
+            ready.servers.iter().cycle().skip(usize::try_from(random >> 32).unwrap_or(0) % ready.servers.len());
         let mut last = rotated.take(ready.servers.len()).filter(|_| tried.is_empty());
         last.find_map(|server| Some((server, server.candidate(tried, HealthSlot::admit_as_last)?)))
     }
@@ -341,11 +342,9 @@ impl Parts {
             };
             let name = &server.certificate_name;
             let candidates = match &server.place {
-                UpstreamAddress::Socket(Address::Unix(path)) => form
-                    .at_path(path, name)
-                    .map(|peer| candidate(None, &server.written, peer))
-                    .into_iter()
-                    .collect(),
+                UpstreamAddress::Socket(Address::Unix(path)) => {
+                    form.at_path(path, name).map(|peer| candidate(None, &server.written, peer)).into_iter().collect()
+                }
                 UpstreamAddress::Socket(Address::Tcp(_)) | UpstreamAddress::Name { .. } => addresses
                     .iter()
                     .map(|address| candidate(Some(*address), &address.to_string(), form.at_address(*address, name)))

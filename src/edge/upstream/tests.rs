@@ -1,7 +1,9 @@
 //! Choosing among the servers of an upstream.
 use super::servers::Change;
 use super::{Named, Target, UpstreamError, Upstreams};
-use crate::config::settings::{Address, Balance, Upstream, UpstreamAddress, UpstreamServer, UpstreamTimeouts};
+use crate::config::settings::{
+    Address, Balance, Upstream, UpstreamAddress, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+};
 use crate::gate::route::UpstreamId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,6 +30,9 @@ fn upstream(balance: Balance, servers: &[(&str, u16)]) -> Upstream {
         name: "orders".into(),
         servers: servers.collect(),
         balance,
+        protocol: UpstreamProtocol::Http1,
+        tls: None,
+        health_check: None,
         timeouts: UpstreamTimeouts { connect: second, read: second, write: second, pool_idle: second },
         retries: 2,
     }
@@ -50,7 +55,7 @@ fn parsed(addresses: &[&str]) -> Vec<SocketAddr> {
 fn spread(upstreams: &Upstreams, requests: usize) -> BTreeMap<(String, String), usize> {
     let mut spread = BTreeMap::new();
     for _ in 0..requests {
-        let chosen = upstreams.choose(FIRST, &[]).unwrap();
+        let chosen = upstreams.choose(FIRST, &[], None).unwrap();
         *spread.entry((chosen.server.to_string(), chosen.peer._address.to_string())).or_default() += 1;
     }
     spread
@@ -112,7 +117,7 @@ fn a_further_attempt_goes_to_another_server_then_to_another_address_then_anywher
             let mut tried: Vec<Target> = Vec::new();
             let mut servers = Vec::new();
             for _ in 0..4 {
-                let chosen = upstreams.choose(FIRST, &tried).unwrap();
+                let chosen = upstreams.choose(FIRST, &tried, None).unwrap();
                 assert!(!tried.contains(&chosen.target));
                 tried.push(chosen.target);
                 servers.push(chosen.server.to_string());
@@ -120,7 +125,7 @@ fn a_further_attempt_goes_to_another_server_then_to_another_address_then_anywher
             assert_eq!(servers.pop().unwrap(), "orders.invalid:80");
             servers.sort();
             assert_eq!(servers, ["192.0.2.1:80", "192.0.2.2:80", "orders.invalid:80"]);
-            assert!(upstreams.choose(FIRST, &tried).is_some());
+            assert!(upstreams.choose(FIRST, &tried, None).is_ok());
         }
     }
 }
@@ -129,8 +134,9 @@ fn a_further_attempt_goes_to_another_server_then_to_another_address_then_anywher
 fn the_share_of_a_server_that_is_down_is_spread_over_the_others_by_weight() {
     let upstreams = ready(Balance::RoundRobin, &[("192.0.2.1:80", 1), ("192.0.2.2:80", 1), ("192.0.2.3:80", 1)]);
     let down = Target { server: 0, address: Some("192.0.2.1:80".parse().unwrap()) };
-    let second =
-        (0..10_000).filter(|_| upstreams.choose(FIRST, &[down]).unwrap().server.as_ref() == "192.0.2.2:80").count();
+    let second = (0..10_000)
+        .filter(|_| upstreams.choose(FIRST, &[down], None).unwrap().server.as_ref() == "192.0.2.2:80")
+        .count();
     // Expectation 5000, standard deviation 50: ten of them.
     assert!((4500..5500).contains(&second), "{second}");
 }
@@ -166,11 +172,11 @@ fn an_answer_of_very_many_addresses_is_cut() {
 #[test]
 fn there_is_no_choice_without_an_address_or_an_upstream() {
     let upstreams = ready(Balance::RoundRobin, &[("orders.invalid:80", 1)]);
-    assert!(upstreams.choose(FIRST, &[]).is_none());
-    assert!(upstreams.choose(FIRST, &[Target { server: 0, address: None }]).is_none());
+    assert!(upstreams.choose(FIRST, &[], None).is_err());
+    assert!(upstreams.choose(FIRST, &[Target { server: 0, address: None }], None).is_err());
     learn(&upstreams, 0, &["192.0.2.1:80"]);
-    assert!(upstreams.choose(FIRST, &[]).is_some());
-    assert!(upstreams.choose(UpstreamId(1), &[]).is_none());
+    assert!(upstreams.choose(FIRST, &[], None).is_ok());
+    assert!(upstreams.choose(UpstreamId(1), &[], None).is_err());
     assert_eq!((upstreams.retries(FIRST), upstreams.retries(UpstreamId(1))), (2, 0));
 }
 
