@@ -10,6 +10,7 @@ mod policy;
 mod refused;
 mod refused_routes;
 mod sample;
+mod upstreams;
 mod whole_table;
 
 /// A small configuration that is right; tests change a part of it.
