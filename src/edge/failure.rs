@@ -57,7 +57,10 @@ pub fn cause_of(error: &Error) -> String {
     let context = error.context.as_ref().map(|context| context.as_str());
     let cause = match (error.etype(), &error.cause) {
         // What TLS says of a certificate is in the context.
-        (ErrorType::TLSHandshakeFailure, _) | (_, None) => context.map(str::to_owned),
+        (ErrorType::TLSHandshakeFailure, _) | (ErrorType::InvalidCert | ErrorType::H2Error, None) => {
+            context.map(str::to_owned)
+        }
+        (_, None) => None,
         (_, Some(cause)) => Some(match cause.downcast_ref::<Box<Error>>() {
             Some(inner) => cause_of(inner),
             None => cause.to_string(),
