@@ -1,5 +1,6 @@
 //! `portcullis ca`: what it makes is what openssl calls right, where it is put is nobody else's, and nothing is lost on the way.
 mod authority;
+mod gateway;
 mod recipes;
 mod renewal;
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::support::{
     folder::Folder,
-    gateway, peers,
+    gateway as product, peers,
     process::{self, Account},
 };
 
@@ -46,7 +47,7 @@ impl Authority {
 
     fn ca(&self, arguments: &[&str]) -> Account {
         let directory = self.path("");
-        let account = gateway::run(&[&["ca"], arguments, &["--directory", directory.to_str().unwrap()]].concat());
+        let account = product::run(&[&["ca"], arguments, &["--directory", directory.to_str().unwrap()]].concat());
         self.assert_no_key_in(&account);
         account
     }

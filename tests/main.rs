@@ -40,3 +40,4 @@ mod slow_clients;
 mod support;
 mod systemd;
 mod tokens;
+mod upstreams;

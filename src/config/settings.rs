@@ -1,10 +1,17 @@
 //! What a configuration means once it was understood: values of the gate's own types and plain settings, all checked.
 //!
 //! `Startup` is fixed while the process runs; `Live` can be replaced as a whole.
+mod upstream;
+
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::secret::Secret;
 use crate::gate::{decide::Ruleset, keys::KeySet, revocation::Revocation};
+
+pub use crate::config::settings::upstream::{
+    Balance, CertificateFiles, HashKey, HealthCheck, HealthProbe, Upstream, UpstreamAddress, UpstreamProtocol,
+    UpstreamServer, UpstreamTimeouts, UpstreamTls,
+};
 
 /// A whole configuration.
 #[derive(Debug)]
@@ -309,66 +316,4 @@ pub struct RemoteRevocations {
     pub ca_pem: Option<Vec<u8>>,
     /// Whether plain HTTP is allowed.
     pub insecure_http: bool,
-}
-
-/// Servers that requests are forwarded to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Name in routes, metrics and logs.
-    pub name: Box<str>,
-    /// The servers; at least one.
-    pub servers: Vec<UpstreamServer>,
-    /// How one is chosen.
-    pub balance: Balance,
-    /// How long it may take.
-    pub timeouts: UpstreamTimeouts,
-    /// Further attempts when no connection could be made.
-    pub retries: usize,
-}
-
-/// One server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamServer {
-    /// Address as written: the `server` of logs.
-    pub written: Box<str>,
-    /// What it means.
-    pub address: UpstreamAddress,
-    /// Share of requests, relative to the others; at least one.
-    pub weight: u16,
-}
-
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum UpstreamAddress {
-    /// A socket.
-    Socket(Address),
-    /// A name that is looked up, and a port.
-    Name {
-        /// The name.
-        host: Box<str>,
-        /// The port.
-        port: u16,
-    },
-}
-
-/// How a server is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// In turn.
-    RoundRobin,
-    /// At random.
-    Random,
-}
-
-/// How long an upstream may take; each always has a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UpstreamTimeouts {
-    /// Until the connection stands.
-    pub connect: Duration,
-    /// Between two reads.
-    pub read: Duration,
-    /// Between two writes.
-    pub write: Duration,
-    /// How long an unused connection is kept.
-    pub pool_idle: Duration,
 }

@@ -5,7 +5,12 @@ use std::{
 };
 
 use crate::{
-    edge::{clock, installed::Installed, metrics::InFlight, upstream::Target},
+    edge::{
+        clock,
+        installed::Installed,
+        metrics::InFlight,
+        upstream::{HealthSlot, Target},
+    },
     gate::{
         rejection::Refusal,
         route::{Route, UpstreamId},
@@ -50,6 +55,8 @@ pub struct Attempt {
     pub tried: Vec<Target>,
     /// The server being tried, as the configuration has it.
     pub server: Arc<str>,
+    /// The health of that server, which learns how the attempt ends.
+    pub health: Arc<HealthSlot>,
     /// When the first attempt began.
     pub started: Instant,
 }

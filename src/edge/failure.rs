@@ -18,14 +18,9 @@ pub fn refusal_of(session: &Session, error: &Error) -> Option<Refusal> {
             Refusal::new(Rejection::RequestTimeout).because("the client took nothing of the response in time"),
         );
     }
-    let detail = error.etype().as_str().to_owned();
-    let timed_out = matches!(
-        error.etype(),
-        ErrorType::ConnectTimedout
-            | ErrorType::ReadTimedout
-            | ErrorType::WriteTimedout
-            | ErrorType::TLSHandshakeTimedout
-    );
+    let is_upstream = *error.esource() == ErrorSource::Upstream;
+    let detail = if is_upstream { cause_of(error) } else { error.etype().as_str().to_owned() };
+    let timed_out = is_timeout(error);
     let rejection = match error.esource() {
         ErrorSource::Upstream if timed_out => Rejection::UpstreamTimeout,
         ErrorSource::Upstream => Rejection::UpstreamUnreachable,
@@ -39,4 +34,39 @@ pub fn refusal_of(session: &Session, error: &Error) -> Option<Refusal> {
         ErrorSource::Internal | ErrorSource::Unset => Rejection::Internal,
     };
     Some(Refusal::new(rejection).because(detail))
+}
+
+/// Whether something was waited for in vain.
+pub fn is_timeout(error: &Error) -> bool {
+    matches!(
+        error.etype(),
+        ErrorType::ConnectTimedout
+            | ErrorType::ReadTimedout
+            | ErrorType::WriteTimedout
+            | ErrorType::TLSHandshakeTimedout
+    )
+}
+
+/// Characters of an error's cause that are told.
+const CAUSE_MAX: usize = 240;
+
+/// What went wrong with an upstream, in one line for the log: what kind of error it is, and what caused it. It tells what
+/// libraries say of connections and certificates, which may quote the server and never the client.
+pub fn cause_of(error: &Error) -> String {
+    let kind = error.etype().as_str();
+    let context = error.context.as_ref().map(|context| context.as_str());
+    let cause = match (error.etype(), &error.cause) {
+        // What TLS says of a certificate is in the context.
+        (ErrorType::TLSHandshakeFailure, _) | (ErrorType::InvalidCert | ErrorType::H2Error, None) => {
+            context.map(str::to_owned)
+        }
+        (_, None) => None,
+        (_, Some(cause)) => Some(match cause.downcast_ref::<Box<Error>>() {
+            Some(inner) => cause_of(inner),
+            None => cause.to_string(),
+        }),
+    };
+    let Some(cause) = cause else { return kind.to_owned() };
+    let plain = |letter: char| if (' '..='~').contains(&letter) { letter } else { '?' };
+    format!("{kind}: {}", cause.chars().take(CAUSE_MAX).map(plain).collect::<String>())
 }

@@ -15,8 +15,8 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::{
     edge::{
-        clock, cors,
-        exchange::{Attempt, Exchange},
+        attempts, clock, cors,
+        exchange::Exchange,
         failure,
         forwarding::{self, Origin},
         framing,
@@ -34,7 +34,7 @@ use crate::{
         issuer::IssuerId,
         rejection::{Refusal, Rejection},
         request::Request,
-        route::{Action, ListenerId, UpstreamId},
+        route::{Action, ListenerId},
     },
     state::{
         address_group::AddressGroup,
@@ -219,32 +219,8 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn upstream_peer(&self, _: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
-        let (upstream, timeout) = destination(exchange)?;
-        let tried = exchange.attempt.as_ref().map_or(&[][..], |attempt| &attempt.tried);
-        let Some(chosen) = exchange.installed.upstreams.choose(upstream, tried) else {
-            exchange.refusal = Some(
-                Refusal::new(Rejection::UpstreamUnreachable)
-                    .because("no address is known for any server of the upstream"),
-            );
-            return Err(Error::new_up(ErrorType::ConnectNoRoute));
-        };
-        if exchange.attempt.is_some()
-            && let Some(metrics) = exchange.installed.upstream_metrics(upstream)
-        {
-            metrics.retried();
-        }
-        let attempt = exchange.attempt.get_or_insert_with(|| Attempt {
-            upstream,
-            tried: Vec::new(),
-            server: Arc::clone(&chosen.server),
-            started: clock::monotonic(),
-        });
-        attempt.tried.push(chosen.target);
-        attempt.server = chosen.server;
-        // Not as the read timeout of the peer, which is for every read, also of a body or a stream.
-        exchange.head_patience = timeout;
-        Ok(chosen.peer)
+    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+        attempts::next_server(session, exchange)
     }
 
     async fn upstream_request_filter(
@@ -253,6 +229,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        attempts::check_protocol(request, exchange)?;
         Connection::expect_head(session, exchange.head_patience);
         let origin = Origin {
             client: forwarding::client_address(session),
@@ -273,14 +250,8 @@ impl ProxyHttp for Gateway {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
         let is_head = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
-        if let Some(attempt) = exchange.attempt.as_ref().filter(|_| is_head) {
-            Connection::expect_head(session, None);
-            exchange.head_patience = None;
-            let duration = attempt.started.elapsed();
-            exchange.upstream_duration = Some(duration);
-            if let Some(metrics) = exchange.installed.upstream_metrics(attempt.upstream) {
-                metrics.answered(duration);
-            }
+        if is_head {
+            attempts::answered(session, exchange);
         }
         Ok(())
     }
@@ -302,8 +273,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        // Nothing was sent yet, so any method may be tried again, unless part of its body is gone.
-        error.set_retry(may_try_again(exchange) && !session.as_ref().retry_buffer_truncated());
+        attempts::failed_to_connect(session, exchange, &mut error);
         error
     }
 
@@ -315,18 +285,14 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
         reused: bool,
     ) -> Box<Error> {
-        // The upstream may have closed a connection just as it was used again; whether it saw the request is not known,
-        // so only what may be repeated is (RFC 9110 §9.2.2).
-        let repeatable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
-        if repeatable && may_try_again(exchange) {
-            error.retry.decide_reuse(reused);
-        } else {
-            error.set_retry(false);
-        }
+        attempts::failed_on_the_way(session, exchange, &mut error, reused);
         error
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
+        if Connection::is_head_overdue(session) {
+            attempts::overdue(exchange);
+        }
         let refusal = exchange.refusal.take().or_else(|| failure::refusal_of(session, error));
         let Some(refusal) = refusal else {
             // The client went away: nobody is there to be answered.
@@ -369,22 +335,6 @@ fn body_bytes_max(exchange: &Exchange) -> Option<u64> {
     let ruleset = exchange.installed.gatekeeper.ruleset();
     let route = exchange.judgement.as_ref().and_then(|judgement| ruleset.routes.route(judgement.route?));
     route.map_or(ruleset.limits.body_bytes, |route| ruleset.body_bytes_max(route))
-}
-
-/// Where a request that may pass is to go, and how long the head of the response may take.
-fn destination(exchange: &Exchange) -> Result<(UpstreamId, Option<Duration>)> {
-    match exchange.route().map(|route| (&route.action, route.timeout)) {
-        Some((Action::Forward(upstream), timeout)) => Ok((*upstream, timeout)),
-        Some((Action::Respond { .. }, _)) | None => Err(Error::new(ErrorType::InternalError)),
-    }
-}
-
-/// Whether the upstream allows another attempt after those that were made.
-fn may_try_again(exchange: &Exchange) -> bool {
-    exchange
-        .attempt
-        .as_ref()
-        .is_some_and(|attempt| attempt.tried.len() <= exchange.installed.upstreams.retries(attempt.upstream))
 }
 
 fn malformed(fault: Fault) -> Refusal {

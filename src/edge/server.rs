@@ -126,7 +126,7 @@ impl Assembly {
         add_admin(&mut server, startup, &shared, &health);
         add_background(&mut server, "keys", refresher);
         add_background(&mut server, "revocations", revocation_watch);
-        add_background(&mut server, "names", NameResolver { upstreams });
+        add_background(&mut server, "upstreams", UpstreamKeeper { upstreams });
         add_background(&mut server, "readiness", readiness);
         Ok(Self { server, signals: SignalWatch { health, metrics, access_log, grace_period }, shared })
     }
@@ -159,6 +159,9 @@ fn new_server(startup: &Startup) -> Server {
         graceful_shutdown_timeout_seconds: Some(0),
         // Tries, not retries; how many there are is for the upstream to say.
         max_retries: 8,
+        // For each thread: idle connections to upstreams that are kept. Each is an open file, and those that are closed for want
+        // of room have to be made again.
+        upstream_keepalive_pool_size: 512,
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
@@ -302,17 +305,17 @@ impl<S: AnyService> AnyService for UntilTheEnd<S> {
     }
 }
 
-/// Keeps the addresses of upstreams that are names.
-struct NameResolver {
+/// Keeps what is known of upstreams: their addresses, their health, their certificates.
+struct UpstreamKeeper {
     upstreams: Arc<Upstreams>,
 }
 
 #[async_trait]
-impl BackgroundService for NameResolver {
+impl BackgroundService for UpstreamKeeper {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         self.upstreams.resolve_at_start();
         Arc::clone(&self.upstreams)
-            .keep_resolving(async move {
+            .keep_current(async move {
                 let _ = shutdown.changed().await;
             })
             .await;

@@ -135,6 +135,8 @@ rejections! {
     UpstreamUnreachable = 502 "upstream_unreachable" Challenge::Silent, "The service behind the gateway cannot be reached", "RFC 9110 §15.6.3";
     /// The upstream did not answer in time.
     UpstreamTimeout = 504 "upstream_timeout" Challenge::Silent, "The service behind the gateway did not answer in time", "RFC 9110 §15.6.5";
+    /// Every server of the upstream fails, as its health checks or the last requests showed.
+    UpstreamUnhealthy = 503 "upstream_unhealthy" Challenge::Silent, "No server of the service behind the gateway is well", "RFC 9110 §15.6.4";
     /// The gateway has as many connections as it may have, in all or from this address.
     Overloaded = 503 "overloaded" Challenge::Silent, "Too many connections", "RFC 9110 §15.6.4";
     /// A fault of the gateway itself.

@@ -1,5 +1,6 @@
 //! Whom limits by address mean: one IPv4 address, or the 64 bits that one IPv6 customer is given (RFC 6177), who could
 //! otherwise take a new address for every request.
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Bits of an IPv6 address that tell customers apart; the rest is theirs.
@@ -18,6 +19,12 @@ impl AddressGroup {
                 Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (u128::BITS - IPV6_PREFIX_BITS))).into()
             }
         })
+    }
+}
+
+impl fmt::Display for AddressGroup {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0)
     }
 }
 

@@ -11,4 +11,6 @@ pub mod key_slot;
 pub mod rate_limiter;
 pub mod rate_table;
 pub mod refresh;
+pub mod retry_budget;
 pub mod revocation_slot;
+pub mod server_health;

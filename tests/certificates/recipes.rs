@@ -28,17 +28,17 @@ const DISBELIEF: [&str; 2] = ["SSL certificate problem", "no alternative certifi
 
 /// What a recipe is run with.
 #[derive(Clone, Copy)]
-enum Recipe {
+pub(super) enum Recipe {
     Nginx,
     Node,
     Python,
 }
 
 /// A running recipe.
-struct Service {
+pub(super) struct Service {
     process: Process,
-    address: SocketAddr,
-    upstream: Upstream,
+    pub(super) address: SocketAddr,
+    pub(super) upstream: Upstream,
 }
 
 /// Asked to end, so that nginx takes its worker along.
@@ -76,7 +76,7 @@ impl Recipe {
     }
 
     /// Starts it with the files of this folder; `None`, said on standard error, when the program is missing and not demanded.
-    fn start(self, authority: &Authority, link: &Path) -> Option<Service> {
+    pub(super) fn start(self, authority: &Authority, link: &Path) -> Option<Service> {
         let program = peers::require_program(self.program(), "mtls recipe")?;
         let upstream = Upstream::start();
         for _ in 0..STARTS_MAX {

@@ -39,6 +39,12 @@ impl Server {
         Self::start(address, Listener::Tcp(listener), Arc::new(handle))
     }
 
+    /// Listens on a loopback port that nobody listens on.
+    pub(crate) fn on_address(address: SocketAddr, handle: impl Fn(Wire) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        Self::start(Address::Tcp(address), Listener::Tcp(listener), Arc::new(handle))
+    }
+
     /// Listens on a socket file.
     pub(crate) fn on_unix(path: PathBuf, handle: impl Fn(Wire) + Send + Sync + 'static) -> Self {
         let listener = UnixListener::bind(&path).unwrap();

@@ -1,6 +1,7 @@
 //! An upstream that records every byte it is sent and answers as it is told. What it did not see, portcullis did not forward.
 use std::{
     io,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
@@ -83,6 +84,11 @@ impl Upstream {
         Self::with(Server::on_tcp)
     }
 
+    /// Listens on a loopback port that nobody listens on, and echoes: for what is to come back where it was.
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
+        Self::with(|handle| Server::on_address(address, handle))
+    }
+
     /// Listens on a socket file and echoes.
     pub(crate) fn start_unix(path: PathBuf) -> Self {
         Self::with(|handle| Server::on_unix(path, handle))
@@ -117,6 +123,12 @@ impl Upstream {
     /// What was seen since the last call.
     pub(crate) fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut self.record.locked().seen)
+    }
+
+    /// Ends it with all its connections; everything that it saw.
+    pub(crate) fn stop(self) -> Vec<Seen> {
+        drop(self.server);
+        self.record.locked().seen.clone()
     }
 
     /// Every byte that came since the last call, whether it became a request or not.

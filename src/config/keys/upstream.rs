@@ -9,11 +9,29 @@ pub const KEYS: &[Key] = &[
         Shape::List { of: &Shape::Either(&[SERVER_ADDRESS, Shape::Mapping(SERVER)]), least: 1 },
         "the servers; names are looked up again as DNS changes",
     ),
-    Key::with_default("balance", Shape::Choice(&["round_robin", "random"]), "round_robin", "how a server is chosen"),
-    Key::later("by"),
-    Key::later("protocol"),
-    Key::later("tls"),
-    Key::later("health_check"),
+    Key::with_default(
+        "balance",
+        Shape::Choice(&["round_robin", "random", "consistent_hash"]),
+        "round_robin",
+        "how a server is chosen",
+    ),
+    Key::optional(
+        "by",
+        Shape::Choice(&["subject", "address"]),
+        "whose requests consistent_hash keeps at one server: those of a subject, or those of a client's address",
+    ),
+    Key::with_default(
+        "protocol",
+        Shape::Choice(&["http1", "h2", "h2c"]),
+        "http1",
+        "how requests are sent: HTTP/1.1, HTTP/2 over TLS, or HTTP/2 without TLS",
+    ),
+    Key::optional("tls", Shape::Mapping(TLS), "speak TLS to the servers; their certificates are always checked"),
+    Key::optional(
+        "health_check",
+        Shape::Mapping(HEALTH_CHECK),
+        "ask each server regularly whether it is well; exactly one of path and tcp",
+    ),
     Key::optional("timeouts", Shape::Mapping(TIMEOUTS), "how long the servers may take"),
     Key::with_default(
         "retries",
@@ -34,6 +52,47 @@ pub const SERVER: &[Key] = &[
         Shape::Whole { least: 1, most: 1000 },
         "1",
         "share of the requests, relative to the other servers",
+    ),
+];
+
+/// `upstreams.*.tls`.
+pub const TLS: &[Key] = &[
+    Key::optional(
+        "server_name",
+        Shape::Text,
+        "the name that the servers' certificates are for; without it the host of each server",
+    ),
+    Key::optional(
+        "ca_file",
+        Shape::Text,
+        "PEM certificates to trust instead of the system's; read again when the file changes",
+    ),
+    Key::optional(
+        "certificate_file",
+        Shape::Text,
+        "PEM certificate (chain) to show to the servers; read again when the file changes",
+    ),
+    Key::optional("private_key_file", Shape::Text, "PEM private key of certificate_file"),
+];
+
+/// `upstreams.*.health_check`.
+pub const HEALTH_CHECK: &[Key] = &[
+    Key::optional("path", Shape::Pattern("^/[!-~]*$"), "what is asked for with GET; a status of 2xx or 3xx is good"),
+    Key::optional("tcp", Shape::Boolean, "that a connection stands (with tls: after the handshake) is good"),
+    Key::optional("host", Shape::Text, "the Host of the request; without it the server as written"),
+    Key::with_default("interval", milliseconds(100, HOUR * 1000), "5s", "between two checks of a server"),
+    Key::with_default("timeout", milliseconds(10, 60_000), "1s", "how long one check may take"),
+    Key::with_default(
+        "healthy_threshold",
+        Shape::Whole { least: 1, most: 100 },
+        "2",
+        "good checks in a row until an unhealthy server gets requests again",
+    ),
+    Key::with_default(
+        "unhealthy_threshold",
+        Shape::Whole { least: 1, most: 100 },
+        "3",
+        "failed checks in a row until a healthy server gets none any more; the very first check decides at once",
     ),
 ];
 

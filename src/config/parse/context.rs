@@ -76,6 +76,12 @@ impl<'w> Context<'w> {
         }
     }
 
+    /// The path that the value of a `*_file` key means; nothing when it names no file, which was then reported with its
+    /// content.
+    pub(in crate::config) fn file_path(&self, field: &Field<'_>) -> Option<PathBuf> {
+        surroundings::resolve_file(field.text(), self.directory, self.surroundings).ok()
+    }
+
     /// A secret from a file, unless secrets are not read.
     pub(in crate::config) fn secret_file(&mut self, field: &Field<'_>) -> Option<NamedSecret> {
         let written = field.string(&mut self.problems)?;

@@ -33,6 +33,7 @@ mod route_policy;
 mod routes;
 pub(in crate::config) mod section;
 mod token;
+mod upstream_tls;
 mod upstreams;
 
 /// The configuration that a document means; nothing when anything is wrong with it.

@@ -1,17 +1,17 @@
 //! `upstreams`: where requests go.
-use crate::config::error::ConfigError;
+use crate::config::error::{ConfigError, Problems};
 use crate::config::field::Field;
-use crate::config::keys::upstream::{KEYS, SERVER, TIMEOUTS};
-use crate::config::parse::address;
+use crate::config::keys::upstream::{HEALTH_CHECK, KEYS, SERVER, TIMEOUTS};
 use crate::config::parse::context::{Context, Unique, check_name};
 use crate::config::parse::section::Section;
-use crate::config::settings::{Balance, Upstream, UpstreamAddress, UpstreamServer, UpstreamTimeouts};
+use crate::config::parse::{address, upstream_tls};
+use crate::config::settings::{
+    Balance, HashKey, HealthCheck, HealthProbe, Upstream, UpstreamAddress, UpstreamServer, UpstreamTimeouts,
+};
 use crate::config::source::Position;
 use crate::config::tree::Value;
+use crate::gate::host::Host;
 use crate::gate::route::{Action, Route};
-
-/// The choice of a server that this version does not have.
-const LATER_BALANCE: &str = "consistent_hash";
 
 /// The upstreams, and the names that routes may use for them.
 #[derive(Debug, Default)]
@@ -56,6 +56,9 @@ fn upstream(entry: &Field<'_>, context: &mut Context<'_>) -> Option<Upstream> {
     section.required("servers", &mut context.problems);
     let servers = servers(entry.name(), &section, context);
     let balance = balance(&section, context);
+    let protocol = upstream_tls::protocol(&section, context);
+    let tls = upstream_tls::read(&section, servers.as_deref().unwrap_or_default(), context);
+    let health_check = health_check(&section, context);
     let problems = &mut context.problems;
     let timeouts = section.section("timeouts", TIMEOUTS, problems);
     let timeouts = UpstreamTimeouts {
@@ -65,22 +68,80 @@ fn upstream(entry: &Field<'_>, context: &mut Context<'_>) -> Option<Upstream> {
         pool_idle: timeouts.duration("pool_idle", problems),
     };
     let retries = section.count("retries", problems);
-    Some(Upstream { name: Box::from(entry.name()), servers: servers?, balance, timeouts, retries })
+    let name = Box::from(entry.name());
+    Some(Upstream { name, servers: servers?, balance, protocol, tls, health_check, timeouts, retries })
 }
 
 fn balance(section: &Section<'_>, context: &mut Context<'_>) -> Balance {
-    if let Some(field) = section.optional("balance").filter(|field| field.text() == LATER_BALANCE) {
-        context.problems.add(field.error(format!("`{LATER_BALANCE}` is not supported by this version")));
-        return Balance::RoundRobin;
+    const HASH: &str = "consistent_hash";
+    let by = [("subject", HashKey::Subject), ("address", HashKey::Address)];
+    let by = section.optional("by").map(|field| (field.choice(&by, &mut context.problems), field));
+    let hash = Balance::ConsistentHash(by.as_ref().and_then(|(by, _)| *by).unwrap_or(HashKey::Address));
+    let words = [("round_robin", Balance::RoundRobin), ("random", Balance::Random), (HASH, hash)];
+    let balance = section.choice("balance", &words, Balance::RoundRobin, &mut context.problems);
+    let problem = match (balance, by, section.optional("balance")) {
+        (Balance::ConsistentHash(_), None, Some(field)) => {
+            field.error(format!("`{HASH}` needs `by`")).with_hint("`by: subject` or `by: address`")
+        }
+        (Balance::RoundRobin | Balance::Random, Some((_, field)), _) => {
+            field.key_error(format!("`by` is for `balance: {HASH}` alone"))
+        }
+        (Balance::RoundRobin | Balance::Random | Balance::ConsistentHash(_), _, _) => return balance,
+    };
+    context.problems.add(problem);
+    balance
+}
+
+fn health_check(upstream: &Section<'_>, context: &mut Context<'_>) -> Option<HealthCheck> {
+    let field = upstream.optional("health_check")?;
+    let problems = &mut context.problems;
+    let section = Section::read(&field, HEALTH_CHECK, problems)?;
+    let host = section.optional("host").and_then(|field| host(&field, problems));
+    let probe = section.exactly_one_of(&["path", "tcp"], problems).and_then(|chosen| match chosen.name() {
+        "path" => {
+            let path = chosen.string(problems)?;
+            let is_path = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+            if !is_path {
+                problems.add(chosen.mismatch("a path such as `/healthz`"));
+            }
+            is_path.then(|| HealthProbe::Http { path: path.into(), host })
+        }
+        _ => {
+            section.refuse(&["host"], "is for `path` alone", problems);
+            if !chosen.boolean(problems)? {
+                problems.add(chosen.error("`tcp: false` checks nothing").with_hint("leave `health_check` out"));
+            }
+            Some(HealthProbe::Connection)
+        }
+    });
+    let threshold = |name, problems: &mut _| u32::try_from(section.whole(name, problems)).unwrap_or(1);
+    let check = HealthCheck {
+        interval: section.duration("interval", problems),
+        timeout: section.duration("timeout", problems),
+        healthy_threshold: threshold("healthy_threshold", problems),
+        unhealthy_threshold: threshold("unhealthy_threshold", problems),
+        probe: probe?,
+    };
+    Some(check)
+}
+
+/// A `Host` (RFC 9110 §7.2).
+fn host(field: &Field<'_>, problems: &mut Problems) -> Option<Box<str>> {
+    let text = field.string(problems)?;
+    match Host::parse(text) {
+        Ok(_) => Some(text.into()),
+        Err(fault) => {
+            problems.add(field.error(format!("this is no host: {fault}")));
+            None
+        }
     }
-    let words = [("round_robin", Balance::RoundRobin), ("random", Balance::Random)];
-    section.choice("balance", &words, Balance::RoundRobin, &mut context.problems)
 }
 
 fn servers(name: &str, section: &Section<'_>, context: &mut Context<'_>) -> Option<Vec<UpstreamServer>> {
     let elements = section.elements("servers", &mut context.problems)?;
     let mut found: Vec<UpstreamServer> = Vec::new();
     let mut unique = Unique::default();
+    let has_tls = section.mentions("tls");
     let mut exposed: Option<Field<'_>> = None;
     for element in elements {
         let Some((field, server)) = server(&element, context) else { continue };
@@ -91,14 +152,14 @@ fn servers(name: &str, section: &Section<'_>, context: &mut Context<'_>) -> Opti
         if !unique.check(&format!("the server {}", field.found()), &key, &field, &mut context.problems) {
             continue;
         }
-        if !address::is_private(&server.address) {
+        if !has_tls && !address::is_private(&server.address) {
             exposed.get_or_insert(field);
         }
         found.push(server);
     }
     if let Some(field) = exposed {
         let message = format!("requests to `{name}` go in plain text to {}", field.found());
-        let hint = "this version speaks no TLS to upstreams: keep them on this machine or in a network of your own";
+        let hint = "write `tls`, or keep them on this machine or in a network of your own";
         context.problems.add(field.warning(message).with_hint(hint));
     }
     Some(found)

@@ -6,6 +6,7 @@ mod access;
 mod changes;
 pub mod health;
 mod revoking;
+mod upstreams;
 mod views;
 
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use crate::{
 };
 
 /// What reads; every other path is none.
-const VIEWS: [&str; 7] = ["/metrics", "/routes", "/issuers", "/config", "/revocations", "/rejections", "/"];
+const VIEWS: [&str; 8] =
+    ["/metrics", "/routes", "/issuers", "/upstreams", "/config", "/revocations", "/rejections", "/"];
 
 /// What `GET /` says.
 const INDEX: &str = "\
@@ -34,6 +36,7 @@ const INDEX: &str = "\
 /readyz
 /routes
 /issuers
+/upstreams
 /config
 /revocations
 /rejections
@@ -90,6 +93,7 @@ impl ServeHttp for AdminApp {
             "/metrics" => self.metrics(),
             "/routes" => json(200, &views::routes(&installed)),
             "/issuers" => json(200, &views::issuers(&installed)),
+            "/upstreams" => json(200, &upstreams::view(&installed.upstreams)),
             "/config" => json(200, &installed.document),
             "/revocations" => json(200, &self.shared.revocations.view()),
             "/rejections" => json(200, &self.shared.reporter.rejections.view()),
@@ -112,6 +116,7 @@ impl AdminApp {
         metrics.set_claims_cache(cache.entries() as u64, cache.bytes(), cache.capacity() as u64);
         let evictions = metrics.claims_cache_evictions();
         evictions.inc_by(cache.evictions().saturating_sub(evictions.get()));
+        upstreams::measure(&installed.upstreams, metrics);
         match metrics.render() {
             Ok(rendered) => response(200, metrics::CONTENT_TYPE, rendered.into_bytes()),
             Err(error) => {

@@ -3,7 +3,9 @@
 mod definitions;
 mod handles;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector as _;
@@ -30,8 +32,17 @@ pub struct Metrics {
     cache_hit: IntCounter,
     cache_miss: IntCounter,
     cache_stale: IntCounter,
+    /// The servers and certificates of upstreams that are shown.
+    shown: Mutex<Shown>,
     /// In the order of [`ConnectionLimit::ALL`].
     connections_refused: [IntCounter; ConnectionLimit::ALL.len()],
+}
+
+/// The labels of rows that come and go with the configuration.
+#[derive(Debug, Default)]
+struct Shown {
+    servers: BTreeSet<[String; 2]>,
+    certificates: BTreeSet<[String; 2]>,
 }
 
 /// The registry could not be built; the text is the library's. The definitions are constant and tested, so that nobody
@@ -95,6 +106,7 @@ impl Metrics {
             cache_stale: lookup("stale"),
             connections_refused: ConnectionLimit::ALL
                 .map(|limit| instruments.connections_refused.with_label_values(&[limit.name()])),
+            shown: Mutex::default(),
             registry,
             instruments,
         })
@@ -175,6 +187,31 @@ impl Metrics {
     /// Whether a source of revocations was read as it is now.
     pub fn set_revocation_source(&self, source: &str, is_healthy: bool) {
         self.instruments.revocation_source_healthy.with_label_values(&[source]).set(i64::from(is_healthy));
+    }
+
+    /// Which servers of upstreams get requests, and until when the certificates are valid that are shown to them: set before
+    /// each [`Metrics::render`], because both change by themselves. Rows that are not named any more leave.
+    pub fn set_upstreams(&self, servers: &[([&str; 2], bool)], certificates: &[([&str; 2], f64)]) {
+        // A holder that panicked left whole sets behind.
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |labels: &[&str; 2]| labels.map(str::to_owned);
+        let Instruments { upstream_healthy, certificate_not_after, .. } = &self.instruments;
+        for (labels, is_healthy) in servers {
+            upstream_healthy.with_label_values(labels).set(i64::from(*is_healthy));
+        }
+        for (labels, seconds) in certificates {
+            certificate_not_after.with_label_values(labels).set(*seconds);
+        }
+        let named: BTreeSet<_> = servers.iter().map(|(labels, _)| of(labels)).collect();
+        for labels in shown.servers.difference(&named) {
+            let _ = upstream_healthy.remove_label_values(labels);
+        }
+        shown.servers = named;
+        let named: BTreeSet<_> = certificates.iter().map(|(labels, _)| of(labels)).collect();
+        for labels in shown.certificates.difference(&named) {
+            let _ = certificate_not_after.remove_label_values(labels);
+        }
+        shown.certificates = named;
     }
 
     /// The counter of lost lines, for the access log.
@@ -272,7 +309,17 @@ mod tests {
         let _ = FetchMetrics::resolve(&metrics, "main");
         let _ = UpstreamMetrics::resolve(&metrics, "orders");
         metrics.set_revocation_source("file", true);
+        metrics.set_upstreams(&[(["orders", "10.0.0.1:80"], true)], &[(["upstream orders", "gateway.pem"], 1e9)]);
         metrics
+    }
+
+    #[test]
+    fn servers_and_certificates_that_are_not_there_any_more_leave() {
+        let metrics = with_everything_resolved();
+        metrics.set_upstreams(&[(["orders", "10.0.0.2:80"], false)], &[]);
+        check(&metrics, &["portcullis_upstream_healthy{server=\"10.0.0.2:80\",upstream=\"orders\"} 0"]);
+        let left = samples(&metrics).join("\n");
+        assert!(!left.contains("10.0.0.1:80") && !left.contains("gateway.pem"), "{left}");
     }
 
     #[test]

@@ -1,25 +1,39 @@
 //! The upstreams of one installed configuration, ready for the request path: which server is next, and how to connect to
 //! it. Choosing costs a few atomic operations and the copy of a finished peer. It never looks up a name for a request,
-//! never waits and never connects; names are looked up in the background, and what was last good is kept.
+//! never waits and never connects; names are looked up, servers checked and certificates read again in the background, and
+//! what was last good is kept.
 mod balance;
+mod checks;
+mod credentials;
+mod hashing;
+mod health;
 mod peer;
+mod ready;
 mod resolve;
 mod servers;
+mod shown;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora_core::upstreams::peer::HttpPeer;
+use tokio::task::JoinSet;
 
 use crate::config::settings;
+use crate::config::settings::{Balance, HashKey, UpstreamProtocol};
+use crate::edge::clock;
+pub use crate::edge::upstream::hashing::RequestKey;
+pub use crate::edge::upstream::health::{HealthSlot, HealthView, LastCheck};
 use crate::edge::upstream::servers::{Change, Servers};
+pub use crate::edge::upstream::shown::{ServerView, UpstreamView};
 use crate::gate::route::UpstreamId;
 
 /// The upstreams of one configuration; an [`UpstreamId`] is a position among them.
 #[derive(Debug)]
 pub struct Upstreams {
-    upstreams: Box<[Servers]>,
+    upstreams: Box<[Arc<Servers>]>,
     /// Every server that is written as a name.
     named: Box<[Arc<Named>]>,
 }
@@ -33,6 +47,20 @@ pub struct Chosen {
     pub server: Arc<str>,
     /// What to hand to [`Upstreams::choose`] when it could not be reached.
     pub target: Target,
+    /// Where to tell how the attempt ended.
+    pub health: Arc<HealthSlot>,
+}
+
+/// Why there is no server for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoServer {
+    /// None has an address, or there is no such upstream.
+    Unresolved,
+    /// Every one of them fails, as its checks or the last requests showed.
+    Unhealthy {
+        /// When one of them is asked again.
+        retry_after: Duration,
+    },
 }
 
 /// One server at one address, to be told apart from the others by a further attempt.
@@ -54,6 +82,20 @@ pub enum UpstreamError {
         /// The server as written.
         server: Box<str>,
     },
+    /// There is nothing that the certificate of a server could be for.
+    NoCertificateName {
+        /// Name of the upstream.
+        upstream: Box<str>,
+        /// The server as written.
+        server: Box<str>,
+    },
+    /// A file of certificates or keys cannot be used.
+    CredentialsUnusable {
+        /// Name of the upstream.
+        upstream: Box<str>,
+        /// Which file, and why.
+        fault: String,
+    },
 }
 
 impl fmt::Display for UpstreamError {
@@ -62,6 +104,10 @@ impl fmt::Display for UpstreamError {
             Self::UnixPathUnusable { upstream, server } => {
                 write!(formatter, "upstream `{upstream}`: `{server}` is not usable as the path of a unix socket")
             }
+            Self::NoCertificateName { upstream, server } => {
+                write!(formatter, "upstream `{upstream}`: no certificate can be for the host of `{server}`")
+            }
+            Self::CredentialsUnusable { upstream, fault } => write!(formatter, "upstream `{upstream}`: {fault}"),
         }
     }
 }
@@ -81,13 +127,31 @@ struct Named {
 
 impl Upstreams {
     /// Makes upstreams ready. Servers that are names get no requests until they were looked up:
-    /// [`Upstreams::resolve_at_start`], then [`Upstreams::keep_resolving`].
+    /// [`Upstreams::resolve_at_start`], then [`Upstreams::keep_current`].
     ///
     /// # Errors
     ///
-    /// When a server is a unix socket whose path no socket can have.
+    /// When a server is a unix socket whose path no socket can have, or a file of TLS cannot be used.
     pub fn new(settings: &[settings::Upstream]) -> Result<Self, UpstreamError> {
-        let upstreams = settings.iter().map(Servers::new).collect::<Result<_, _>>()?;
+        Self::build(settings, None)
+    }
+
+    /// The upstreams of another configuration that takes the place of this one. What is known of those that stay is kept:
+    /// addresses, health, the budget of retries, and connections.
+    ///
+    /// # Errors
+    ///
+    /// See [`Upstreams::new`]; these upstreams are then as they were.
+    pub fn succeeded_by(&self, settings: &[settings::Upstream]) -> Result<Self, UpstreamError> {
+        Self::build(settings, Some(self))
+    }
+
+    fn build(settings: &[settings::Upstream], before: Option<&Self>) -> Result<Self, UpstreamError> {
+        let before = |name: &str| before?.upstreams.iter().find(|servers| *servers.settings().name == *name);
+        let new = |settings: &settings::Upstream| {
+            Servers::new(settings, before(&settings.name).map(AsRef::as_ref)).map(Arc::new)
+        };
+        let upstreams = settings.iter().map(new).collect::<Result<_, _>>()?;
         let mut named = Vec::new();
         for (upstream, settings) in settings.iter().enumerate() {
             for (server, settings) in settings.servers.iter().enumerate() {
@@ -99,31 +163,80 @@ impl Upstreams {
         Ok(Self { upstreams, named: named.into() })
     }
 
-    /// The server for one attempt at a request: in turn or at random, as the upstream has it.
+    /// The server for one attempt at a request: in turn, at random or by its key, as the upstream has it, of those that are
+    /// well.
     ///
     /// `tried` is what earlier attempts at the same request could not reach. While there is one, a server that is not
     /// among them is chosen, by weight and at random so that the share of a server that is down is spread; then another
-    /// address of a server that is; then any.
+    /// address of a server that is; then any. `key` counts where the upstream distributes by it; without one it is the next
+    /// server's turn.
     ///
-    /// Nothing when no server of the upstream has an address yet, or when there is no such upstream.
+    /// # Errors
+    ///
+    /// Says why there is none.
+    pub fn choose(&self, upstream: UpstreamId, tried: &[Target], key: Option<RequestKey>) -> Result<Chosen, NoServer> {
+        self.servers(upstream).ok_or(NoServer::Unresolved)?.choose(tried, key)
+    }
+
+    /// What requests to an upstream are distributed by; nothing where it goes by turns.
     #[must_use]
-    pub fn choose(&self, upstream: UpstreamId, tried: &[Target]) -> Option<Chosen> {
-        self.upstreams.get(usize::from(upstream.0))?.choose(tried)
+    pub fn distributes_by(&self, upstream: UpstreamId) -> Option<HashKey> {
+        match self.servers(upstream)?.settings().balance {
+            Balance::ConsistentHash(key) => Some(key),
+            Balance::RoundRobin | Balance::Random => None,
+        }
+    }
+
+    /// Whether HTTP/2 is spoken to an upstream.
+    #[must_use]
+    pub fn speaks_http2(&self, upstream: UpstreamId) -> bool {
+        self.servers(upstream).is_some_and(|servers| servers.settings().protocol == UpstreamProtocol::Http2)
     }
 
     /// Further attempts that an upstream allows when no connection could be made; none for an unknown upstream.
     #[must_use]
     pub fn retries(&self, upstream: UpstreamId) -> usize {
-        self.upstreams.get(usize::from(upstream.0)).map_or(0, Servers::retries)
+        self.servers(upstream).map_or(0, |servers| servers.settings().retries)
+    }
+
+    /// A request comes; it adds to what may be spent on further attempts.
+    pub fn requested(&self, upstream: UpstreamId) {
+        if let Some(servers) = self.servers(upstream) {
+            servers.budget().requested();
+        }
+    }
+
+    /// Takes one further attempt of what may be spent on them; false when nothing is left.
+    #[must_use]
+    pub fn may_retry(&self, upstream: UpstreamId) -> bool {
+        self.servers(upstream).is_some_and(|servers| servers.budget().take(clock::monotonic()))
+    }
+
+    /// Does what has to be done again and again, until `shutdown`: looks up names (every 30 seconds, those without an address
+    /// every 5), checks servers, reads certificates again that changed. What fails changes nothing.
+    pub async fn keep_current(self: Arc<Self>, shutdown: impl Future<Output = ()> + Send) {
+        let mut tasks = JoinSet::new();
+        self.keep_resolving(&mut tasks);
+        checks::keep_checking(&self.upstreams, &mut tasks);
+        for servers in &self.upstreams {
+            tasks.spawn(credentials::keep_reading(Arc::clone(servers)));
+        }
+        // They end with the set.
+        shutdown.await;
+    }
+
+    fn servers(&self, upstream: UpstreamId) -> Option<&Servers> {
+        self.upstreams.get(usize::from(upstream.0)).map(AsRef::as_ref)
     }
 
     /// Takes note of what a lookup brought.
     fn learn(&self, named: &Named, found: Option<Vec<SocketAddr>>) -> Change {
-        self.upstreams.get(named.upstream).map_or(Change::Nothing, |servers| servers.learn(named.server, found))
+        let now = clock::monotonic();
+        self.upstreams.get(named.upstream).map_or(Change::Nothing, |servers| servers.learn(named.server, found, now))
     }
 
     fn name(&self, named: &Named) -> &str {
-        self.upstreams.get(named.upstream).map_or("", Servers::name)
+        self.upstreams.get(named.upstream).map_or("", |servers| &servers.settings().name)
     }
 
     fn has_addresses(&self, named: &Named) -> bool {

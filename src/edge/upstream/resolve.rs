@@ -24,22 +24,21 @@ const LOOKUP_PATIENCE: Duration = Duration::from_secs(4);
 const START_WAIT: Duration = Duration::from_secs(5);
 
 impl Upstreams {
-    /// Looks up all names at once and waits for the answers, 5 seconds in all. A name that cannot be looked up is a
-    /// warning: it gets no requests until [`Upstreams::keep_resolving`] finds an address.
+    /// Looks up all names without address at once and waits for the answers, 5 seconds in all. A name that cannot be looked
+    /// up is a warning: it gets no requests until [`Upstreams::keep_current`] finds an address.
     ///
     /// Blocks the thread: not to be called where requests are served.
     pub fn resolve_at_start(self: &Arc<Self>) {
         self.resolve_at_start_by(SystemLookup, START_WAIT);
     }
 
-    /// Looks up the names again every 30 seconds, those without an address every 5, until `shutdown`. A failed lookup
-    /// changes nothing.
-    pub async fn keep_resolving(self: Arc<Self>, shutdown: impl Future<Output = ()> + Send) {
-        self.keep_resolving_by(SystemLookup, shutdown).await;
+    /// Looks up the names again and again, as tasks of this set.
+    pub(super) fn keep_resolving(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        self.keep_resolving_by(SystemLookup, tasks);
     }
 
     fn resolve_at_start_by(self: &Arc<Self>, lookup: impl Lookup, wait: Duration) {
-        if self.named.is_empty() {
+        if self.named.iter().all(|named| self.has_addresses(named)) {
             return;
         }
         let upstreams = Arc::clone(self);
@@ -54,14 +53,11 @@ impl Upstreams {
         }
     }
 
-    async fn keep_resolving_by(self: Arc<Self>, lookup: impl Lookup, shutdown: impl Future<Output = ()> + Send) {
+    fn keep_resolving_by(self: &Arc<Self>, lookup: impl Lookup, tasks: &mut JoinSet<()>) {
         let lookup = Arc::new(lookup);
-        let mut names = JoinSet::new();
         for named in &self.named {
-            names.spawn(keep_looking_up(Arc::clone(&self), Arc::clone(named), Arc::clone(&lookup)));
+            tasks.spawn(keep_looking_up(Arc::clone(self), Arc::clone(named), Arc::clone(&lookup)));
         }
-        // The lookups end with the set.
-        shutdown.await;
     }
 
     /// Looks up one name and takes note of the outcome.
@@ -99,6 +95,11 @@ impl Upstreams {
             Change::Failing { known: true } => {
                 log::warn!("upstream `{upstream}`: {host}:{port} cannot be looked up, its addresses are kept: {cause}");
             }
+            Change::Forgotten => {
+                log::error!(
+                    "upstream `{upstream}`: {host}:{port} cannot be looked up for a day, its addresses are forgotten: {cause}"
+                );
+            }
             Change::Failing { known: false } => {
                 log::warn!(
                     "upstream `{upstream}`: {host}:{port} cannot be looked up and gets no requests until it can: {cause}"
@@ -133,7 +134,7 @@ fn first_round<L: Lookup>(upstreams: &Arc<Upstreams>, lookup: Arc<L>, wait: Dura
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
         let mut names = JoinSet::new();
-        for named in &upstreams.named {
+        for named in upstreams.named.iter().filter(|named| !upstreams.has_addresses(named)) {
             let (upstreams, named, lookup) = (Arc::clone(upstreams), Arc::clone(named), Arc::clone(&lookup));
             names.spawn(async move { upstreams.look_up(&named, lookup.as_ref()).await });
         }
@@ -197,7 +198,9 @@ fn has_route(address: &SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Lookup, SystemLookup};
-    use crate::config::settings::{Balance, Upstream, UpstreamAddress, UpstreamServer, UpstreamTimeouts};
+    use crate::config::settings::{
+        Balance, Upstream, UpstreamAddress, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+    };
     use crate::edge::upstream::Upstreams;
     use crate::gate::route::UpstreamId;
     use std::collections::{BTreeSet, VecDeque};
@@ -206,7 +209,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
-    use tokio::sync::oneshot;
+    use tokio::task::JoinSet;
     use tokio::time::timeout;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -221,6 +224,9 @@ mod tests {
                 weight: 1,
             }],
             balance: Balance::RoundRobin,
+            protocol: UpstreamProtocol::Http1,
+            tls: None,
+            health_check: None,
             timeouts: UpstreamTimeouts { connect: second, read: second, write: second, pool_idle: second },
             retries: 1,
         };
@@ -229,7 +235,7 @@ mod tests {
 
     /// Where 16 requests in a row go.
     fn addresses(upstreams: &Upstreams) -> BTreeSet<String> {
-        let chosen = (0..16).filter_map(|_| upstreams.choose(UpstreamId(0), &[]));
+        let chosen = (0..16).filter_map(|_| upstreams.choose(UpstreamId(0), &[], None).ok());
         chosen.map(|chosen| chosen.peer._address.to_string()).collect()
     }
 
@@ -268,7 +274,7 @@ mod tests {
     #[test]
     fn localhost_is_found_at_start_by_the_system() {
         let upstreams = upstreams("localhost");
-        assert!(upstreams.choose(UpstreamId(0), &[]).is_none());
+        assert!(upstreams.choose(UpstreamId(0), &[], None).is_err());
         upstreams.resolve_at_start();
         let found = addresses(&upstreams);
         assert!(!found.is_empty() && found.is_subset(&expected(&["127.0.0.1:80", "[::1]:80"])), "{found:?}");
@@ -313,18 +319,15 @@ mod tests {
         let upstreams = upstreams("orders.invalid");
         let script = Script::new([Some(["192.0.2.1:80"].as_slice())]);
         runtime().block_on(async {
-            let (shut_down, shutdown) = oneshot::channel::<()>();
-            let background = tokio::spawn(Arc::clone(&upstreams).keep_resolving_by(script, async {
-                let _ = shutdown.await;
-            }));
+            let mut tasks = JoinSet::new();
+            upstreams.keep_resolving_by(script, &mut tasks);
             let found = timeout(PATIENCE, async {
                 while addresses(&upstreams).is_empty() {
                     tokio::task::yield_now().await;
                 }
             });
             found.await.unwrap();
-            shut_down.send(()).unwrap();
-            timeout(PATIENCE, background).await.unwrap().unwrap();
+            timeout(PATIENCE, tasks.shutdown()).await.unwrap();
         });
         assert_eq!(addresses(&upstreams), expected(&["192.0.2.1:80"]));
     }

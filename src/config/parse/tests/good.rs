@@ -5,7 +5,6 @@ use super::*;
 use crate::config::revocation_entry::RevocationEntry;
 use crate::config::settings::{
     AccessFormat, Address, Balance, KeyLocation, KeySource, LogOutput, Rate, RevocationSource, StateDirectory,
-    UpstreamAddress,
 };
 use crate::gate::algorithm::{Algorithm, Algorithms};
 use crate::gate::cors::{AllowedOrigins, Cors, CorsGrant};
@@ -259,18 +258,6 @@ fn without_secrets_only_secrets_are_not_read_and_they_are_named() {
     );
     let loaded = load_in(&changed(&[("keys.json", "absent.json")]), &world(), Secrets::Skip);
     assert!(loaded.problems.has_errors() && loaded.skipped.is_empty());
-}
-
-#[test]
-fn servers_are_sockets_or_names() {
-    let servers = r#"orders: {servers: ["10.0.0.1:80", "[::1]:80", {address: "Orders.Internal:80", weight: 3}, "unix:/run/o.sock"], balance: random, retries: 0}"#;
-    let config = config(&[(r#"orders: {servers: ["127.0.0.1:9000"]}"#, servers)]);
-    let upstream = &config.live.upstreams[0];
-    assert_eq!((upstream.balance, upstream.retries), (Balance::Random, 0));
-    assert_eq!(upstream.servers[1].address, UpstreamAddress::Socket(Address::Tcp("[::1]:80".parse().unwrap())));
-    assert_eq!(upstream.servers[2].address, UpstreamAddress::Name { host: "orders.internal".into(), port: 80 });
-    assert_eq!((&*upstream.servers[2].written, upstream.servers[2].weight), ("Orders.Internal:80", 3));
-    assert_eq!(upstream.servers[3].address, UpstreamAddress::Socket(Address::Unix("/run/o.sock".into())));
 }
 
 #[test]

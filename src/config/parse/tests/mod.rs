@@ -10,6 +10,7 @@ mod policy;
 mod refused;
 mod refused_routes;
 mod sample;
+mod upstreams;
 mod whole_table;
 
 /// A small configuration that is right; tests change a part of it.
@@ -39,6 +40,9 @@ fn world() -> Given {
         .file("/c/unusable.json", br#"{"keys": [{"kty": "oct", "kid": "s1", "k": "AAAA"}]}"#)
         .file("/c/rsa.pem", include_bytes!("testdata/rsa.pem"))
         .file("/c/ec.pem", include_bytes!("testdata/ec.pem"))
+        .file("/c/client.pem", include_bytes!("testdata/client.pem"))
+        .file("/c/client.key", include_bytes!("testdata/client.key"))
+        .file("/c/other.key", include_bytes!("testdata/other.key"))
         .file("/c/private.pem", b"-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----\n")
         .file("/c/text", b"hello\n")
         .file("/c/empty", b"")

@@ -196,6 +196,38 @@ const UPSTREAMS: &[&[Change]] = &[
         "orders: {servers: [\"127.0.0.1:1\"], balance: consistent_hash, retries: 6, timeouts: {connect: 0s, read: 2d, write: none, pool_idle: 5}}",
     )],
     &[(SERVERS, "orders: {servers: [\"127.0.0.1:1\"], balance: least_conn}")],
+    &[(SERVERS, "orders: {servers: [\"127.0.0.1:1\"], by: subject}")],
+    &[(SERVERS, "orders: {servers: [\"127.0.0.1:1\"], balance: consistent_hash, by: route}")],
+    &[(SERVERS, "orders: {servers: [\"127.0.0.1:1\"], protocol: h2}")],
+    &[(SERVERS, "orders: {servers: [\"127.0.0.1:1\"], protocol: h2c, tls: {}}")],
+    &[(SERVERS, "orders: {servers: [\"unix:/run/o.sock\"], tls: {}}")],
+    &[(SERVERS, "orders: {servers: [\"my_orders:443\"], tls: {}}")],
+    &[(
+        SERVERS,
+        "orders: {servers: [\"127.0.0.1:1\"], tls: {server_name: \"my_orders\", ca_file: absent.pem, certificate_file: client.pem}}",
+    )],
+    &[(
+        SERVERS,
+        "orders: {servers: [\"127.0.0.1:1\"], tls: {server_name: \"\", ca_file: text, certificate_file: rsa.pem, private_key_file: client.key}}",
+    )],
+    &[(
+        SERVERS,
+        "orders: {servers: [\"127.0.0.1:1\"], tls: {ca_file: private.pem, certificate_file: client.pem, private_key_file: other.key}}",
+    )],
+    &[(
+        SERVERS,
+        "orders: {servers: [\"127.0.0.1:1\"], tls: {certificate_file: client.pem, private_key_file: client.pem, insecure_skip: true}}",
+    )],
+    &[(SERVERS, "orders: {servers: [\"127.0.0.1:1\"], health_check: {}}")],
+    &[(
+        SERVERS,
+        "orders: {servers: [\"127.0.0.1:1\"], health_check: {path: healthz, tcp: true, interval: 5, timeout: 2m}}",
+    )],
+    &[(
+        SERVERS,
+        "orders: {servers: [\"127.0.0.1:1\"], health_check: {path: \"/a b\", host: \"a/b\", healthy_threshold: 0}}",
+    )],
+    &[(SERVERS, "orders: {servers: [\"127.0.0.1:1\"], health_check: {tcp: false, host: a, unhealthy_threshold: 101}}")],
     &[(SERVERS, "orders: {servers: [\"${HIDDEN}\"]}")],
     &[(SERVERS, "\"two words\": {servers: [\"127.0.0.1:1\"]}")],
 ];

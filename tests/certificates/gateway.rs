@@ -1,0 +1,222 @@
+//! The gateway itself with the certificates of `portcullis ca`, in front of the recipes of docs/mtls.md: who is let in, who is
+//! believed, and what happens when certificates are renewed or broken while it runs.
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use super::{Authority, days_from_now, recipes::Recipe};
+use crate::support::{
+    fixture::{self, good_bearer, keys_file},
+    gateway::{Builder, Gateway},
+    problem::check_problem,
+    server::free_address,
+    upstream::{Answer, Upstream},
+    waiting::{PATIENCE, eventually},
+    wire::Address,
+};
+
+const ROUTES: &str = "  - {name: orders, path_prefix: /, upstream: echo}";
+
+/// A gateway in front of a server that must be `name`, with the certificates of this folder.
+fn builder(server: impl ToString, name: &str, folder: &Path, more: &str) -> Builder {
+    let config = fixture::config("", ROUTES).replace(
+        "echo: {servers: [\"{upstream}\"]}",
+        "echo:\n    servers: [\"{upstream}\"]\n    tls: {server_name: {server_name}, ca_file: {certificates}/ca.pem, \
+         certificate_file: {certificates}/certificate.pem, private_key_file: {certificates}/key.pem}{more}",
+    );
+    Builder::new(config)
+        .file("keys.json", keys_file())
+        .set("upstream", server)
+        .set("server_name", name)
+        .set("certificates", folder.display())
+        .set("more", more)
+}
+
+fn gateway(server: impl ToString, name: &str, folder: &Path) -> Gateway {
+    builder(server, name, folder, "").start()
+}
+
+fn status(gateway: &Gateway) -> u16 {
+    gateway.get("/orders", &[("Authorization", &good_bearer())]).status
+}
+
+/// Refused as 502, with the reason in the access log.
+#[track_caller]
+fn check_unreachable(gateway: &Gateway, details: &[&str]) {
+    let response = gateway.get("/orders", &[("Authorization", &good_bearer())]);
+    check_problem(&response, 502, "upstream_unreachable", "GET");
+    let line = gateway.access_line(&response.header("x-request-id").unwrap());
+    let detail = line["auth"]["detail"].as_str().unwrap_or_default();
+    assert!(details.iter().any(|expected| detail.contains(expected)), "{detail:?}");
+}
+
+/// A folder with another certificate for clients, and whom the gateway believes.
+fn posing(authority: &Authority, name: &str) -> std::path::PathBuf {
+    let place = authority.folder.path().join(format!("posing-{name}"));
+    fs::create_dir(&place).unwrap();
+    for file in ["certificate.pem", "key.pem"] {
+        fs::copy(authority.issued(name).join(file), place.join(file)).unwrap();
+    }
+    fs::copy(authority.path("ca.pem"), place.join("ca.pem")).unwrap();
+    place
+}
+
+/// Runs a recipe behind gateways with certificates of all kinds.
+fn check(recipe: Recipe) {
+    let authority = Authority::new();
+    authority.good(&["issue", "gateway", "--gateway"]);
+    authority.good(&["issue", "gateway-old", "--gateway", "--days", "1", "--at", &days_from_now(-2)]);
+    for service in ["orders", "payments"] {
+        authority.good(&["issue", service]);
+    }
+    let Some(service) = recipe.start(&authority, &authority.issued("orders")) else { return };
+    let own = gateway(service.address, "orders", &authority.issued("gateway"));
+    for _ in 0..3 {
+        assert_eq!(status(&own), 200, "{}", own.account().stderr);
+    }
+    let passed = service.upstream.requests().len();
+    for name in ["payments", "orders", "gateway-old"] {
+        let poser = gateway(service.address, "orders", &posing(&authority, name));
+        let response = poser.get("/orders", &[("Authorization", &good_bearer())]);
+        // nginx answers itself; the others end the handshake.
+        assert!([400, 502].contains(&response.status), "{name}: {}", response.text());
+        assert!(!response.text().contains("alice"), "{name}");
+    }
+    assert_eq!(service.upstream.requests().len(), passed, "somebody who posed as the gateway was let in");
+}
+
+#[test]
+fn nginx_lets_in_this_gateway_and_no_service_that_poses_as_it() {
+    check(Recipe::Nginx);
+}
+
+#[test]
+fn node_lets_in_this_gateway_and_no_service_that_poses_as_it() {
+    check(Recipe::Node);
+}
+
+#[test]
+fn python_lets_in_this_gateway_and_no_service_that_poses_as_it() {
+    check(Recipe::Python);
+}
+
+#[test]
+fn a_server_that_is_not_the_service_is_not_believed_and_the_log_says_why() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    for authority in [&authority, &other] {
+        authority.good(&["issue", "gateway", "--gateway"]);
+        authority.good(&["issue", "orders"]);
+    }
+    authority.good(&["issue", "old", "--days", "1", "--at", &days_from_now(-2)]);
+    let Some(orders) = Recipe::Node.start(&authority, &authority.issued("orders")) else { return };
+    let certificates = authority.issued("gateway");
+    check_unreachable(&gateway(orders.address, "payments", &certificates), &["NotValidForName", "not valid for name"]);
+    check_unreachable(&gateway(orders.address, "127.0.0.1", &certificates), &["NotValidForName", "not valid for name"]);
+    check_unreachable(&gateway(orders.address, "orders", &other.issued("gateway")), &["UnknownIssuer"]);
+    let seen = orders.upstream.requests().len();
+    assert_eq!(seen, 0);
+    let old = Recipe::Node.start(&authority, &authority.issued("old")).unwrap();
+    check_unreachable(&gateway(old.address, "old", &certificates), &["Expired", "expired"]);
+    // A service without TLS is none either.
+    let plain = Upstream::start();
+    plain.set_answer(Answer::CloseAtOnce);
+    check_unreachable(&gateway(plain.address(), "orders", &certificates), &["TLSHandshakeFailure"]);
+    assert_eq!(plain.requests().len(), 0);
+}
+
+#[test]
+fn no_connection_is_shared_between_upstreams_that_trust_or_show_something_else() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    authority.good(&["issue", "gateway", "--gateway"]);
+    other.good(&["issue", "gateway", "--gateway"]);
+    authority.good(&["issue", "orders"]);
+    let Some(service) = Recipe::Node.start(&authority, &authority.issued("orders")) else { return };
+    let (good, stranger) = (authority.issued("gateway"), other.issued("gateway"));
+    // It trusts whom it should and shows what another installation's gateway shows.
+    let mixed = posing(&authority, "orders");
+    for file in ["certificate.pem", "key.pem"] {
+        fs::copy(stranger.join(file), mixed.join(file)).unwrap();
+    }
+    let of = |folder: &Path| {
+        format!(
+            "{{servers: [\"{}\"], tls: {{server_name: orders, ca_file: {2}/ca.pem, certificate_file: {1}/certificate.pem, \
+             private_key_file: {1}/key.pem}}}}",
+            service.address,
+            folder.display(),
+            folder.display(),
+        )
+    };
+    let routes = "  - {name: good, path: /good, upstream: good}\n  - {name: stranger, path: /stranger, upstream: stranger}\n  \
+                  - {name: mixed, path: /mixed, upstream: mixed}";
+    let config = fixture::config("", routes).replace(
+        "echo: {servers: [\"{upstream}\"]}",
+        &format!("good: {}\n  stranger: {}\n  mixed: {}", of(&good), of(&stranger), of(&mixed)),
+    );
+    let gateway = Builder::new(config).file("keys.json", keys_file()).start();
+    for _ in 0..3 {
+        for (path, expected) in [("/good", 200), ("/stranger", 502), ("/mixed", 502)] {
+            let response = gateway.get(path, &[("Authorization", &good_bearer())]);
+            let allowed: &[u16] = if expected == 502 { &[502, 503] } else { &[200] };
+            assert!(allowed.contains(&response.status), "{path}: {} {}", response.status, response.text());
+        }
+    }
+    assert_eq!(service.upstream.requests().len(), 0, "node answers itself");
+}
+
+#[test]
+fn renewed_certificates_are_used_without_a_restart_and_broken_ones_change_nothing() {
+    let authority = Authority::new();
+    authority.good(&["issue", "gateway", "--gateway", "--days", "10"]);
+    authority.good(&["issue", "orders"]);
+    let Some(service) = Recipe::Node.start(&authority, &authority.issued("orders")) else { return };
+    let gateway = gateway(service.address, "orders", &authority.issued("gateway"));
+    assert_eq!(status(&gateway), 200);
+    let not_after = || {
+        gateway.metric(|line| {
+            line.starts_with("portcullis_tls_certificate_not_after_timestamp_seconds")
+                && line.contains("listener=\"upstream echo\"")
+        })
+    };
+    let says = |text: &str| {
+        let said = eventually(PATIENCE, || gateway.account().stderr.contains(text).then_some(()));
+        assert!(said.is_some(), "{text:?} is not said: {}", gateway.account().stderr);
+    };
+    let first = not_after();
+    assert!(first > 0.0);
+    authority.good(&["issue", "later", "--gateway", "--days", "20"]);
+    let link = authority.issued("gateway");
+    let put = |target: &Path| {
+        let draft = authority.folder.path().join("draft");
+        symlink(target, &draft).unwrap();
+        fs::rename(&draft, &link).unwrap();
+    };
+    put(&authority.issued("later").canonicalize().unwrap());
+    says("certificates were read again");
+    assert!(not_after() > first + 9.0 * 86_400.0);
+    assert_eq!(status(&gateway), 200);
+    let second = not_after();
+    // A key that is another certificate's.
+    let broken = posing(&authority, "orders");
+    fs::copy(authority.issued("later").join("key.pem"), broken.join("key.pem")).unwrap();
+    put(&broken);
+    says("the private key belongs to another certificate");
+    assert_eq!((status(&gateway), not_after()), (200, second));
+    // And a folder that is gone.
+    fs::remove_dir_all(&broken).unwrap();
+    says("No such file");
+    put(&authority.issued("later").canonicalize().unwrap());
+    says("can be read again and are what they were");
+    // What the command does.
+    authority.good(&["renew", "orders", "--force"]);
+    assert_eq!((status(&gateway), not_after()), (200, second));
+}
+
+#[test]
+fn a_gateway_whose_certificates_cannot_be_used_does_not_start() {
+    let authority = Authority::new();
+    authority.good(&["issue", "gateway", "--gateway"]);
+    authority.good(&["issue", "orders"]);
+    let folder = posing(&authority, "gateway");
+    fs::copy(authority.issued("orders").join("key.pem"), folder.join("key.pem")).unwrap();
+    let (account, _folder) = builder(Address::Tcp(free_address()), "orders", &folder, "").start_expecting_end();
+    assert_eq!(account.code(), Some(78), "{}", account.stderr);
+    assert!(account.stderr.contains("the private key belongs to another certificate"), "{}", account.stderr);
+}
