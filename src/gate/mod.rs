@@ -12,6 +12,7 @@
 //!
 //! `VerifiedToken` and `Identity` have private fields and one maker each: the compiler proves that nothing skips a
 //! check.
+pub mod account;
 pub mod algorithm;
 pub mod claims;
 pub mod condition;
@@ -42,3 +43,4 @@ pub mod sources;
 pub mod time;
 pub mod token;
 pub mod web_origin;
+pub mod witness;

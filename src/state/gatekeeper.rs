@@ -14,6 +14,7 @@ use crate::{
         signature,
         time::UnixTime,
         token::{Segments, UnverifiedToken},
+        witness::{Fact, Nobody, Stage, Witness},
     },
     state::{
         claims_cache::{CacheUse, ClaimsCache},
@@ -25,7 +26,7 @@ use crate::{
 /// The rules of one configuration with the keys of its issuers and the shared memory of tokens.
 #[derive(Debug)]
 pub struct Gatekeeper {
-    ruleset: Ruleset,
+    ruleset: Arc<Ruleset>,
     slots: Vec<Arc<KeySlot>>,
     cache: Arc<ClaimsCache>,
     generation: u64,
@@ -90,7 +91,7 @@ impl Gatekeeper {
     /// Joins rules and keys; `slots` are positioned as the rule set's issuers are. `generation` must differ from that of
     /// every other gatekeeper with the same cache.
     pub fn new(ruleset: Ruleset, slots: Vec<Arc<KeySlot>>, cache: Arc<ClaimsCache>, generation: u64) -> Self {
-        Self { ruleset, slots, cache, generation, revocations: Arc::default() }
+        Self { ruleset: Arc::new(ruleset), slots, cache, generation, revocations: Arc::default() }
     }
 
     /// With these revocations in force instead of none.
@@ -99,13 +100,21 @@ impl Gatekeeper {
         Self { revocations, ..self }
     }
 
+    /// Another gatekeeper of the same rules and revocations, with these keys and a memory of its own: what it decides
+    /// leaves no trace here.
+    #[must_use]
+    pub fn aside(&self, slots: Vec<Arc<KeySlot>>, cache: Arc<ClaimsCache>) -> Self {
+        let (ruleset, revocations) = (Arc::clone(&self.ruleset), Arc::clone(&self.revocations));
+        Self { ruleset, slots, cache, generation: self.generation, revocations }
+    }
+
     /// The revocations in force.
     pub const fn revocations(&self) -> &Arc<RevocationSlot> {
         &self.revocations
     }
 
     /// The rules.
-    pub const fn ruleset(&self) -> &Ruleset {
+    pub fn ruleset(&self) -> &Ruleset {
         &self.ruleset
     }
 
@@ -138,6 +147,16 @@ impl Gatekeeper {
         patience: Patience,
         wait: Option<Duration>,
     ) -> Judgement {
+        self.decide_before(request, Occasion { now, patience, wait }, &mut Nobody)
+    }
+
+    /// The same before a witness.
+    pub fn decide_before(
+        &self,
+        request: &Request<'_>,
+        occasion: Occasion,
+        witness: &mut impl Witness,
+    ) -> Judgement {
         let mut judgement = Judgement {
             route: None,
             issuer: None,
@@ -149,11 +168,10 @@ impl Gatekeeper {
             observed: None,
             target: None,
         };
-        judgement.decision = match self.ruleset.admit(request) {
+        judgement.decision = match self.ruleset.admit(request, witness) {
             Ok(admission) => {
                 judgement.route = Some(admission.route_id);
-                let decided =
-                    self.decide_on_route(&admission, request, Occasion { now, patience, wait }, &mut judgement);
+                let decided = self.decide_on_route(&admission, request, occasion, &mut judgement, witness);
                 decided.unwrap_or_else(Decision::Reject)
             }
             Err(refusal) => Decision::Reject(refusal),
@@ -167,9 +185,12 @@ impl Gatekeeper {
         request: &Request<'_>,
         Occasion { now, patience, wait }: Occasion,
         judgement: &mut Judgement,
+        witness: &mut impl Witness,
     ) -> Result<Decision, Refusal> {
         let route = admission.route;
+        witness.enter(Stage::Body);
         self.ruleset.check_body(admission)?;
+        witness.enter(Stage::Addresses);
         self.ruleset.check_address(route, request)?;
         if admission.preflight.is_some() {
             judgement.is_preflight = true;
@@ -177,13 +198,14 @@ impl Gatekeeper {
             judgement.target = self.ruleset.forwarded_target(admission, passage, request);
             return Ok(Decision::Pass(None));
         }
+        witness.enter(Stage::AddressLimits);
         // Where authentication is only observed, nobody is refused for tokens that failed.
         let looks_at_tokens = route.authentication != Authentication::Public && !route.observes_authentication;
         if let Some(wait) = wait.filter(|_| looks_at_tokens) {
             let refusal = Refusal::new(Rejection::RateLimited).until(wait);
             return Err(refusal.because("too many tokens from this address failed"));
         }
-        let identity = match self.identify(route, request, now, patience, judgement) {
+        let identity = match self.identify(route, request, (now, patience), judgement, witness) {
             Ok(Identified::As(identity)) => identity,
             Ok(Identified::AwaitKeys(issuer)) => return Ok(Decision::AwaitKeys(issuer)),
             Err(refusal) if route.observes_authentication && refusal.rejection().is_of_token() => {
@@ -196,6 +218,7 @@ impl Gatekeeper {
         let passage = Passage { route, trust };
         judgement.target = self.ruleset.forwarded_target(admission, passage, request);
         if let Some(identity) = &identity {
+            witness.enter(Stage::Observation);
             judgement.observed = self.ruleset.observe(identity, route, now);
         }
         Ok(Decision::Pass(identity))
@@ -206,18 +229,20 @@ impl Gatekeeper {
         &self,
         route: &Route,
         request: &Request<'_>,
-        now: UnixTime,
-        patience: Patience,
+        (now, patience): (UnixTime, Patience),
         judgement: &mut Judgement,
+        witness: &mut impl Witness,
     ) -> Result<Identified, Refusal> {
+        witness.enter(Stage::TokenSource);
         let Some(token) = self.ruleset.find_token(route, request)? else { return Ok(Identified::As(None)) };
+        witness.learn(Fact::Found(&token));
         judgement.is_private = token.is_unknown_to_caches;
-        let known = match self.known(token.text, route, patience, judgement)? {
+        let known = match self.known(token.text, route, patience, judgement, witness)? {
             Known::Token(known) => known,
             Known::AwaitKeys(issuer) => return Ok(Identified::AwaitKeys(issuer)),
         };
         judgement.issuer = Some(known.token().issuer());
-        let identity = self.ruleset.judge(&known, route, &self.revocations.current(), now);
+        let identity = self.ruleset.judge(&known, route, &self.revocations.current(), now, witness);
         judgement.known = Some(known);
         Ok(Identified::As(Some(identity?)))
     }
@@ -229,6 +254,7 @@ impl Gatekeeper {
         route: &Route,
         patience: Patience,
         judgement: &mut Judgement,
+        witness: &mut impl Witness,
     ) -> Result<Known, Refusal> {
         let digest = self.cache.digest(token);
         if let Some(digest) = &digest {
@@ -242,7 +268,7 @@ impl Gatekeeper {
                 judgement.cache = CacheUse::Stale;
             }
         }
-        let known = match self.verified(token, route, patience, judgement) {
+        let known = match self.verified(token, route, patience, judgement, witness) {
             Ok(Known::Token(known)) => known,
             // Asked again after the wait, and stale then too unless its key came back.
             Ok(awaiting @ Known::AwaitKeys(_)) => return Ok(awaiting),
@@ -265,14 +291,21 @@ impl Gatekeeper {
         route: &Route,
         patience: Patience,
         judgement: &mut Judgement,
+        witness: &mut impl Witness,
     ) -> Result<Known, Refusal> {
+        witness.enter(Stage::Token);
         let segments = Segments::decode(token)?;
         let token = UnverifiedToken::parse(&segments)?;
+        witness.learn(Fact::Unverified(&token));
+        witness.enter(Stage::Issuer);
         let (id, issuer) = self.ruleset.issuer_of(&token, route)?;
         judgement.issuer = Some(id);
+        witness.enter(Stage::Header);
         signature::check_header(&token, issuer)?;
+        witness.enter(Stage::Keys);
         let slot = self.slot(id).ok_or(Rejection::Internal)?;
         let keys = slot.keys().ok_or(Rejection::KeysUnavailable)?;
+        witness.enter(Stage::Signature);
         // A key that the set names but that cannot be used would not be found by fetching again.
         let is_fetchable = slot.is_remote() && token.kid().is_some_and(|kid| !keys.publishes(kid));
         match self.ruleset.verify(token, (id, issuer), &keys) {
@@ -289,11 +322,14 @@ impl Gatekeeper {
 }
 
 /// When a request is decided, and for how long its client was asked to wait.
-#[derive(Clone, Copy)]
-struct Occasion {
-    now: UnixTime,
-    patience: Patience,
-    wait: Option<Duration>,
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion {
+    /// When.
+    pub now: UnixTime,
+    /// What was done about an unknown key so far.
+    pub patience: Patience,
+    /// How long the client has to wait because too many tokens from its address failed.
+    pub wait: Option<Duration>,
 }
 
 enum Identified {
