@@ -36,6 +36,7 @@ pub mod readings;
 pub mod rejection;
 pub mod request;
 pub mod revocation;
+pub mod rivals;
 pub mod route;
 pub mod route_table;
 pub mod signature;

@@ -4,6 +4,7 @@
 //! with who asked, whatever became of it.
 mod access;
 mod changes;
+mod explaining;
 pub mod health;
 mod revoking;
 mod views;
@@ -37,6 +38,7 @@ const INDEX: &str = "\
 /config
 /revocations
 /rejections
+POST /explain
 POST /issuers/NAME/refresh
 POST /revocations
 DELETE /revocations/ID
@@ -69,6 +71,10 @@ impl ServeHttp for AdminApp {
                 return not_allowed(change.method().as_str());
             }
         }
+        if path == explaining::PATH && header.method == Method::POST {
+            session.set_keepalive(None);
+            return self.explain(session).await;
+        }
         let verbose = header.uri.query().is_some_and(|query| query.split('&').any(|name| name == "verbose"));
         match path.as_str() {
             "/livez" | "/readyz" if !is_reading => return not_allowed("GET, HEAD"),
@@ -78,6 +84,9 @@ impl ServeHttp for AdminApp {
         }
         if let Err(denial) = self.access.may_read(session) {
             return denied(denial);
+        }
+        if path == explaining::PATH {
+            return not_allowed("POST");
         }
         if !VIEWS.contains(&path.as_str()) {
             return refusal(Rejection::RouteNotFound);
