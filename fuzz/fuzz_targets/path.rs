@@ -13,6 +13,7 @@ use portcullis::{
         readings::{EncodedSlash, READINGS_MAX, is_plain, readings},
         request::Request,
         route::{PathPattern, Route},
+        witness::Nobody,
     },
     state::gatekeeper::Gatekeeper,
 };
@@ -47,7 +48,7 @@ fn check_readings(path: &str) {
 
 fn check_route(request: &Request<'_>) {
     let ruleset = GATEKEEPER.ruleset();
-    let Ok(admission) = ruleset.admit(request) else { return };
+    let Ok(admission) = ruleset.admit(request, &mut Nobody) else { return };
     let (route, judged) = (admission.route, admission.path.as_str());
     let passage = Passage { route, trust: Trust::Judged };
     let target = ruleset.forwarded_target(&admission, passage, request);

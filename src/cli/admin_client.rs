@@ -57,12 +57,34 @@ pub struct Instance {
 }
 
 impl InstanceArguments {
+    /// The same for a command that has options of its own for it.
+    pub const fn new(
+        config: ConfigFile,
+        admin: Option<AdminAddress>,
+        token_file: Option<PathBuf>,
+        timeout: Duration,
+    ) -> Self {
+        Self { config, admin, token_file, timeout }
+    }
+
+    /// The instance that is meant, for a question that changes nothing: either of the configuration's tokens will do.
+    ///
+    /// # Errors
+    /// As for [`Self::find`].
+    pub fn find_for_reading(&self) -> Result<Instance, CommandError> {
+        self.find_with(|admin| admin.write_token.take().or_else(|| admin.read_token.take()))
+    }
+
     /// The instance that is meant: at `--admin`, else at the private socket of its runtime directory, else where the
     /// configuration says.
     ///
     /// # Errors
     /// Says why it cannot be found.
     pub fn find(&self) -> Result<Instance, CommandError> {
+        self.find_with(|admin| admin.write_token.take())
+    }
+
+    fn find_with(&self, token_of: impl FnOnce(&mut Admin) -> Option<Secret>) -> Result<Instance, CommandError> {
         let own_token = match &self.token_file {
             Some(path) => Some(Secret::read(path, &World).map_err(|error| {
                 CommandError::Failed(format!("cannot read the token in {}: {error}", path.display()))
@@ -73,11 +95,11 @@ impl InstanceArguments {
             return Ok(Instance { address: address.clone(), token: own_token, timeout: self.timeout });
         }
         let secrets = if own_token.is_some() { Secrets::Skip } else { Secrets::Read };
-        let admin = configured_admin(&self.config, secrets)?;
+        let mut admin = configured_admin(&self.config, secrets)?;
         let private = preconditions::private_admin_socket().map(|address| AdminAddress::from(&address));
         let there = |address: &AdminAddress| matches!(address, AdminAddress::Unix(path) if path.exists());
         let usual = AdminAddress::Unix(USUAL_SOCKET.into());
-        let token = own_token.or(admin.write_token);
+        let token = own_token.or_else(|| token_of(&mut admin));
         let address = match (private.filter(there), admin.address.as_ref().map(AdminAddress::from)) {
             (Some(private), _) => private,
             (None, Some(configured)) if there(&configured) || token.is_some() => configured,

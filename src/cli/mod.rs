@@ -13,6 +13,7 @@ pub mod admin_client;
 pub mod ca;
 pub mod config_file;
 pub mod demo;
+pub mod explain;
 pub mod generate;
 pub mod healthcheck;
 pub mod init;
@@ -125,6 +126,7 @@ Examples:
   portcullis demo                              try it, without file or network
   portcullis init --discovery https://id.example.com/    a config to begin with
   portcullis validate -c portcullis.yaml       every error of a config
+  portcullis explain --token-file t.jwt https://api.example.com/   why not?
   portcullis run -c portcullis.yaml            the gateway
   portcullis healthcheck --admin 127.0.0.1:9400
 
@@ -155,6 +157,7 @@ pub struct Cli {
 enum Verb {
     Run(run::RunArguments),
     Validate(validate::ValidateArguments),
+    Explain(Box<explain::ExplainArguments>),
     Init(init::InitArguments),
     Demo(demo::DemoArguments),
     Token(token::TokenArguments),
@@ -173,6 +176,7 @@ impl Verb {
         match self {
             Self::Run(arguments) => run::run(arguments, output),
             Self::Validate(arguments) => validate::run(arguments, output),
+            Self::Explain(arguments) => explain::run(arguments, output),
             Self::Init(arguments) => init::run(arguments, output, &mut io::stderr()),
             Self::Demo(arguments) => demo::run(arguments, output),
             Self::Token(arguments) => token::run(arguments, output),
@@ -255,6 +259,10 @@ mod tests {
             "portcullis run -c gateway.yaml",
             "portcullis run --config -",
             "portcullis validate --without-secrets --format json",
+            "portcullis explain -c gateway.yaml https://a.test/",
+            "portcullis explain -X POST --token-file - -H Origin:https://a.test --at 2026-11-23T09:30:00Z /orders",
+            "portcullis explain --claims {} --issuer main --offline --address 10.0.0.1 --listener web /",
+            "portcullis explain --running --admin 127.0.0.1:9400 --admin-token-file t --format json /",
             "portcullis init --discovery https://auth.example.com/",
             "portcullis init --discovery https://a.test --token-file - --output a.yaml --ca-file ca.pem --insecure-http",
             "portcullis demo --check",
@@ -284,6 +292,10 @@ mod tests {
         for line in [
             "portcullis reload",
             "portcullis run extra",
+            "portcullis explain",
+            "portcullis explain --claims {} /",
+            "portcullis explain --token a --token-file b /",
+            "portcullis explain --admin 127.0.0.1:9400 /",
             "portcullis token",
             "portcullis validate --format xml",
             "portcullis ca",

@@ -10,7 +10,12 @@ use pingora_core::{Result, protocols::l4::socket::SocketAddr};
 use pingora_proxy::Session;
 
 use crate::{
-    edge::{cors, exchange::Exchange, installed::Installed, rate_limits},
+    edge::{
+        cors,
+        exchange::{Exchange, Identifiers},
+        installed::Installed,
+        rate_limits,
+    },
     gate::{
         claims::Identity,
         cookies::CookieChange,
@@ -19,6 +24,7 @@ use crate::{
         firewall::Ownership,
         route::{Route, RouteId},
     },
+    state::gatekeeper::Judgement,
 };
 
 /// What portcullis itself knows of the connection that a request came by.
@@ -57,8 +63,21 @@ pub fn is_encrypted(session: &Session) -> bool {
 /// # Errors
 /// A value that no header can hold; the values here are all made to fit, so that this is a fault of the gateway.
 pub fn rewrite_request(request: &mut RequestHeader, exchange: &Exchange, origin: Origin<'_>) -> Result<()> {
-    let installed = &exchange.installed;
     let Some(judgement) = &exchange.judgement else { return Ok(()) };
+    rewrite_judged(request, &exchange.installed, judgement, exchange.identifiers, origin)
+}
+
+/// The same for a request that was judged and is in no exchange.
+///
+/// # Errors
+/// As for [`rewrite_request`].
+pub fn rewrite_judged(
+    request: &mut RequestHeader,
+    installed: &Installed,
+    judgement: &Judgement,
+    identifiers: Identifiers,
+    origin: Origin<'_>,
+) -> Result<()> {
     let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
     let passage = Passage { route, trust: judgement.trust() };
     remove_owned(request, installed, id, passage);
@@ -78,7 +97,7 @@ pub fn rewrite_request(request: &mut RequestHeader, exchange: &Exchange, origin:
     if let Some(left) = forwards_left(request) {
         request.insert_header(header::MAX_FORWARDS, left.saturating_sub(1))?;
     }
-    write_origin(request, exchange, origin)?;
+    write_origin(request, identifiers, origin)?;
     if let Some(host) = &route.rewrite.host {
         request.insert_header(header::HOST, host.as_ref())?;
     }
@@ -112,7 +131,7 @@ fn remove_owned(request: &mut RequestHeader, installed: &Installed, id: RouteId,
 }
 
 /// `X-Forwarded-*` and `Forwarded` (RFC 7239) say the same; both say only what portcullis itself saw.
-fn write_origin(request: &mut RequestHeader, exchange: &Exchange, origin: Origin<'_>) -> Result<()> {
+fn write_origin(request: &mut RequestHeader, identifiers: Identifiers, origin: Origin<'_>) -> Result<()> {
     let scheme = if origin.is_encrypted { "https" } else { "http" };
     let mut forwarded = String::with_capacity(96);
     match origin.client {
@@ -135,8 +154,8 @@ fn write_origin(request: &mut RequestHeader, exchange: &Exchange, origin: Origin
     forwarded.push_str(&format!(";proto={scheme}"));
     request.insert_header("X-Forwarded-Proto", scheme)?;
     request.insert_header("Forwarded", forwarded)?;
-    request.insert_header("X-Request-Id", exchange.identifiers.request())?;
-    request.insert_header("traceparent", exchange.identifiers.traceparent())?;
+    request.insert_header("X-Request-Id", identifiers.request())?;
+    request.insert_header("traceparent", identifiers.traceparent())?;
     // RFC 9110 §7.6.3: a gateway says that it forwarded.
     let version = match request.version {
         Version::HTTP_2 => "2.0",

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cors;
 pub mod discovery;
 pub mod exchange;
+pub mod explain;
 pub mod failure;
 pub mod file_watch;
 pub mod files;

@@ -14,6 +14,7 @@ use pingora_core::{Error, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::{
+    config::settings::{Listener, Rate},
     edge::{
         attempts, clock, cors,
         exchange::Exchange,
@@ -35,11 +36,12 @@ use crate::{
         rejection::{Refusal, Rejection},
         request::Request,
         route::{Action, ListenerId},
+        witness::Nobody,
     },
     state::{
         address_group::AddressGroup,
         failed_authentications::FailedAuthentications,
-        gatekeeper::{Judgement, Patience},
+        gatekeeper::{Judgement, Occasion, Patience},
         rate_limiter::Meter,
     },
 };
@@ -58,6 +60,10 @@ pub struct Gateway {
 pub struct Shared {
     /// The configuration in force.
     pub installed: ArcSwap<Installed>,
+    /// Where requests come in; a `ListenerId` is a position here.
+    pub listeners: Vec<Listener>,
+    /// How many tokens of one address may fail; nothing without a limit.
+    pub failed_authentications_rate: Option<Rate>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Tells what happened.
@@ -86,7 +92,8 @@ impl Gateway {
             let wait = failures.and_then(|(failures, address)| failures.wait(address, began));
             let judgement = {
                 let request = self.request(session);
-                installed.gatekeeper.decide_after(&request, clock::unix_time(), patience, wait, Some(&mut meter))
+                let occasion = Occasion { now: clock::unix_time(), patience, wait, meter: Some(&mut meter) };
+                installed.gatekeeper.decide_before(&request, occasion, &mut Nobody)
             };
             let Decision::AwaitKeys(issuer) = judgement.decision else {
                 exchange.tally = meter.tally();
@@ -110,20 +117,8 @@ impl Gateway {
     }
 
     fn request<'s>(&self, session: &'s Session) -> Request<'s> {
-        let header = session.req_header();
-        let (authority, path) = target::authority_and_path(header);
-        Request {
-            listener: self.listener,
-            client: forwarding::client_address(session),
-            version: header.version,
-            is_encrypted: forwarding::is_encrypted(session),
-            method: header.method.as_str(),
-            authority,
-            path,
-            query: header.uri.query(),
-            headers: &header.headers,
-            target_bytes: header.raw_path().len(),
-        }
+        let (client, is_encrypted) = (forwarding::client_address(session), forwarding::is_encrypted(session));
+        target::request_of(session.req_header(), self.listener, client, is_encrypted)
     }
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, refusal: Refusal) -> Result<()> {

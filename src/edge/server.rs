@@ -101,6 +101,8 @@ impl Assembly {
         };
         let shared = Arc::new(Shared {
             installed: ArcSwap::from_pointee(Installed::new(parts, &metrics)),
+            listeners: startup.listeners.clone(),
+            failed_authentications_rate: startup.clients.failed_authentications,
             metrics: Arc::clone(&metrics),
             reporter: Reporter {
                 access_log: access_log.clone(),

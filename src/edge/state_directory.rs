@@ -87,6 +87,15 @@ pub fn find(written: &StateDirectory) -> Result<StatePlace, (PathBuf, io::Error)
     }
 }
 
+/// The directory that a configuration and the environment mean, whether it is there or not.
+pub fn meant(written: &StateDirectory) -> Option<PathBuf> {
+    match written {
+        StateDirectory::Off => None,
+        StateDirectory::At(path) => Some(path.clone()),
+        StateDirectory::Usual => Some(of_the_environment().unwrap_or_else(|| PathBuf::from(USUAL))),
+    }
+}
+
 /// What systemd made for the unit: several are separated by colons, the first named comes first.
 fn of_the_environment() -> Option<PathBuf> {
     let directories = std::env::var_os("STATE_DIRECTORY")?;

@@ -1,9 +1,13 @@
 //! Authority and path of a request target. They are told apart by Pingora's own classifier, so that no two parsers can
 //! disagree about one target; what they mean is for the gate to say.
+use std::net::IpAddr;
+
 use pingora::http::{
     RequestHeader,
     authority::{RawTargetAuthority, raw_target_authority},
 };
+
+use crate::gate::{request::Request, route::ListenerId};
 
 /// The authority, where the target names one, and the path.
 ///
@@ -22,6 +26,28 @@ pub fn authority_and_path(header: &RequestHeader) -> (Option<&str>, &str) {
         RawTargetAuthority::Absolute { .. } | RawTargetAuthority::None | RawTargetAuthority::AmbiguousAuthority => {
             (None, std::str::from_utf8(target).unwrap_or_default())
         }
+    }
+}
+
+/// The request whose head this is, as the gate sees it.
+pub fn request_of(
+    header: &RequestHeader,
+    listener: ListenerId,
+    client: Option<IpAddr>,
+    is_encrypted: bool,
+) -> Request<'_> {
+    let (authority, path) = authority_and_path(header);
+    Request {
+        listener,
+        client,
+        version: header.version,
+        is_encrypted,
+        method: header.method.as_str(),
+        authority,
+        path,
+        query: header.uri.query(),
+        headers: &header.headers,
+        target_bytes: header.raw_path().len(),
     }
 }
 

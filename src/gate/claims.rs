@@ -74,6 +74,15 @@ impl KnownToken {
         self.facts.subject.as_deref()
     }
 
+    pub(in crate::gate) const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Whether its claims are of no use, so that nothing was taken out of them.
+    pub const fn is_faulty(&self) -> bool {
+        self.facts.fault.is_some()
+    }
+
     /// What revocations are compared with; `issuer` is the issuer's name.
     pub fn traits<'t>(&'t self, issuer: &'t str) -> TokenTraits<'t> {
         let facts = &self.facts;
@@ -127,30 +136,78 @@ impl KnownToken {
 /// In this order: [`Rejection::ClaimMissing`], [`Rejection::ClaimInvalid`], [`Rejection::TokenExpired`],
 /// [`Rejection::TokenNotYetValid`], [`Rejection::LifetimeExceeded`], [`Rejection::AudienceMismatch`].
 pub fn identify(known: &Arc<KnownToken>, issuer: &Issuer, now: UnixTime) -> Result<Identity, Refusal> {
-    let facts = &known.facts;
-    if let Some(fault) = &facts.fault {
-        return Err(Refusal::clone(fault));
+    for check in ClaimCheck::ALL {
+        check.judge(known, issuer, now)?;
     }
-    // What an issuer's tokens must have makes them invalid, whatever it is that they lack.
-    if let Err(refusal) = issuer.requirement.check_facts(facts, issuer.leeway, now) {
-        return Err(Refusal::new(Rejection::ClaimInvalid).because(refusal.detail().unwrap_or_default()));
-    }
-    if now >= facts.expires.plus(issuer.leeway) {
-        let ago = now.since(facts.expires);
-        return Err(Refusal::new(Rejection::TokenExpired).because(format!("expired {} s ago", ago.as_secs())));
-    }
-    for (name, time) in [("nbf", facts.not_before), ("iat", facts.issued_at)] {
-        if let Some(time) = time
-            && now < time.minus(issuer.leeway)
-        {
-            let ahead = time.since(now).as_secs();
-            return Err(Refusal::new(Rejection::TokenNotYetValid).because(format!("{name} is {ahead} s from now")));
+    Ok(Identity { known: Arc::clone(known) })
+}
+
+/// One thing that is asked of a known token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimCheck {
+    /// The claims that must be there are, and each is of its type.
+    Claims,
+    /// What the issuer requires of all its tokens.
+    Requirement,
+    /// `exp`.
+    Expiry,
+    /// `nbf`.
+    NotBefore,
+    /// `iat`.
+    IssuedAt,
+    /// How long it lives.
+    Lifetime,
+    /// The audience.
+    Audience,
+}
+
+impl ClaimCheck {
+    /// Every check, in the order in which they are made.
+    pub const ALL: [Self; 7] = [
+        Self::Claims,
+        Self::Requirement,
+        Self::Expiry,
+        Self::NotBefore,
+        Self::IssuedAt,
+        Self::Lifetime,
+        Self::Audience,
+    ];
+
+    /// Makes the check.
+    ///
+    /// # Errors
+    /// The refusal that follows.
+    pub fn judge(self, known: &KnownToken, issuer: &Issuer, now: UnixTime) -> Result<(), Refusal> {
+        let facts = &known.facts;
+        match self {
+            Self::Claims => facts.fault.as_deref().map_or(Ok(()), |fault| Err(fault.clone())),
+            // What an issuer's tokens must have makes them invalid, whatever it is that they lack.
+            Self::Requirement => issuer.requirement.check_facts(facts, issuer.leeway, now).map_err(|refusal| {
+                Refusal::new(Rejection::ClaimInvalid).because(refusal.detail().unwrap_or_default())
+            }),
+            Self::Expiry if now >= facts.expires.plus(issuer.leeway) => {
+                let ago = now.since(facts.expires);
+                Err(Refusal::new(Rejection::TokenExpired).because(format!("expired {} s ago", ago.as_secs())))
+            }
+            Self::Expiry => Ok(()),
+            Self::NotBefore => check_begun("nbf", facts.not_before, issuer, now),
+            Self::IssuedAt => check_begun("iat", facts.issued_at, issuer, now),
+            Self::Lifetime => check_lifetime(facts, issuer, now),
+            Self::Audience => match &facts.audience_fault {
+                Some(detail) => Err(Refusal::new(Rejection::AudienceMismatch).because(detail.clone())),
+                None => Ok(()),
+            },
         }
     }
-    check_lifetime(facts, issuer, now)?;
-    match &facts.audience_fault {
-        Some(detail) => Err(Refusal::new(Rejection::AudienceMismatch).because(detail.clone())),
-        None => Ok(Identity { known: Arc::clone(known) }),
+}
+
+fn check_begun(name: &str, time: Option<UnixTime>, issuer: &Issuer, now: UnixTime) -> Result<(), Refusal> {
+    match time {
+        Some(time) if now < time.minus(issuer.leeway) => {
+            let ahead = time.since(now).as_secs();
+            Err(Refusal::new(Rejection::TokenNotYetValid).because(format!("{name} is {ahead} s from now")))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -213,10 +270,5 @@ impl Identity {
     /// The identity headers: position among the configured ones, and value.
     pub fn headers(&self) -> &[(u16, HeaderValue)] {
         &self.known.facts.headers
-    }
-
-    /// Why an identity header that must be there cannot be.
-    pub fn header_fault(&self) -> Option<&str> {
-        self.known.facts.header_fault.as_deref()
     }
 }

@@ -92,6 +92,11 @@ impl Conditions {
         Clause { place, condition }
     }
 
+    /// Every condition.
+    pub fn all(&self) -> impl Iterator<Item = &Condition> {
+        self.conditions.iter()
+    }
+
     /// Tries every condition on the claims of a token of `issuer`.
     pub fn met_by(&self, claims: &Object<'_>, issuer: &Issuer) -> ConditionsMet {
         let word = |conditions: &[Condition]| {

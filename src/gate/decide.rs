@@ -24,6 +24,7 @@ use crate::gate::{
     sources::{self, Credentials, FoundToken, TokenSource},
     time::UnixTime,
     token::UnverifiedToken,
+    witness::{Fact, Stage, Witness},
 };
 
 /// All rules of one configuration.
@@ -105,8 +106,15 @@ impl Ruleset {
     ///
     /// # Errors
     /// See [`Request::shape`] and [`RouteTable::find`].
-    pub fn admit<'c, 'r>(&'c self, request: &Request<'r>) -> Result<Admission<'c, 'r>, Refusal> {
+    pub fn admit<'c, 'r>(
+        &'c self,
+        request: &Request<'r>,
+        witness: &mut impl Witness,
+    ) -> Result<Admission<'c, 'r>, Refusal> {
+        witness.enter(Stage::Shape);
         let shape = request.shape(&self.limits, &self.firewall)?;
+        witness.learn(Fact::Shape(&shape));
+        witness.enter(Stage::Route);
         let find = |method| self.routes.find(request.listener, &shape.host, &shape.path, method);
         let preflight = Preflight::of(request, shape.declared_length);
         let asked =
@@ -155,7 +163,7 @@ impl Ruleset {
     /// # Errors
     /// [`Rejection::CsrfRejected`], [`Rejection::TokenRepeated`], [`Rejection::TokenMalformed`],
     /// [`Rejection::TokenMissing`], [`Rejection::TokenTooLarge`].
-    pub fn find_token<'r>(&self, route: &Route, request: &Request<'r>) -> Result<Option<FoundToken<'r>>, Refusal> {
+    pub fn find_token<'r>(&self, route: &'r Route, request: &Request<'r>) -> Result<Option<FoundToken<'r>>, Refusal> {
         if route.authentication == Authentication::Public {
             return Ok(None);
         }
@@ -218,11 +226,15 @@ impl Ruleset {
         route: &Route,
         revocations: &Revocations,
         now: UnixTime,
+        witness: &mut impl Witness,
     ) -> Result<Identity, Refusal> {
         let id = known.token().issuer();
         let issuer = self.issuer(id).filter(|_| route.issuers.contains(&id)).ok_or(Rejection::IssuerUnknown)?;
+        witness.enter(Stage::Claims);
         let identity = claims::identify(known, issuer, now)?;
+        witness.enter(Stage::Revocation);
         revocations.check(&known.traits(&issuer.name), now)?;
+        witness.enter(Stage::Policy);
         route.requirement.check(&identity, issuer.leeway, now)?;
         Ok(identity)
     }

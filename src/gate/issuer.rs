@@ -69,6 +69,11 @@ impl TokenTypes {
         Self { allowed: names.into_iter().map(|name| Box::from(without_prefix(name))).collect(), required }
     }
 
+    /// The first of the allowed types, without `application/`.
+    pub fn first(&self) -> Option<&str> {
+        self.allowed.first().map(AsRef::as_ref)
+    }
+
     /// Compares as media types are compared: case ignored, `application/` understood (RFC 7515 §4.1.9).
     ///
     /// # Errors

@@ -12,6 +12,7 @@
 //!
 //! `VerifiedToken` and `Identity` have private fields and one maker each: the compiler proves that nothing skips a
 //! check.
+pub mod account;
 pub mod algorithm;
 pub mod claims;
 pub mod condition;
@@ -36,6 +37,7 @@ pub mod readings;
 pub mod rejection;
 pub mod request;
 pub mod revocation;
+pub mod rivals;
 pub mod route;
 pub mod route_table;
 pub mod signature;
@@ -43,3 +45,4 @@ pub mod sources;
 pub mod time;
 pub mod token;
 pub mod web_origin;
+pub mod witness;

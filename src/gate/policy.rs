@@ -68,6 +68,25 @@ pub struct StepUp {
     pub max_age: Option<Duration>,
 }
 
+/// One thing that is required.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand<'p> {
+    /// An audience that the token must name.
+    Audience(&'p Clause),
+    /// Who must hold it.
+    Principal(Principal),
+    /// Scopes that must be granted.
+    Scopes(&'p Names),
+    /// Roles that must be held.
+    Roles(&'p Names),
+    /// Something that is asked of a claim.
+    Claim(&'p Clause),
+    /// That every identity header that must be there can be.
+    Headers,
+    /// How the user must have authenticated.
+    StepUp(&'p StepUp),
+}
+
 /// All that is required; what is absent requires nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirement {
@@ -93,11 +112,31 @@ impl Requirement {
     /// [`Rejection::ScopeInsufficient`], [`Rejection::RoleMissing`], [`Rejection::ClaimMismatch`] for a claim or for an
     /// identity header that must be there, [`Rejection::StepUpRequired`].
     pub fn check(&self, identity: &Identity, leeway: Duration, now: UnixTime) -> Result<(), Refusal> {
-        self.check_rights(identity.facts())?;
-        if let Some(fault) = identity.header_fault() {
-            return Err(Refusal::new(Rejection::ClaimMismatch).because(fault));
+        self.each(|demand| demand.judge(identity.facts(), leeway, now))
+    }
+
+    /// Hands each demand to `judge`, in the order in which they count, until one is not met.
+    ///
+    /// # Errors
+    /// What `judge` says of that one.
+    pub fn each<'p, E>(&'p self, mut judge: impl FnMut(Demand<'p>) -> Result<(), E>) -> Result<(), E> {
+        if let Some(audience) = &self.audience {
+            judge(Demand::Audience(audience))?;
         }
-        self.check_step_up(identity.facts(), leeway, now)
+        if let Some(principal) = self.principal {
+            judge(Demand::Principal(principal))?;
+        }
+        if let Some(scopes) = &self.scopes {
+            judge(Demand::Scopes(scopes))?;
+        }
+        if let Some(roles) = &self.roles {
+            judge(Demand::Roles(roles))?;
+        }
+        for claim in &self.claims {
+            judge(Demand::Claim(claim))?;
+        }
+        judge(Demand::Headers)?;
+        self.step_up.as_ref().map_or(Ok(()), |step_up| judge(Demand::StepUp(step_up)))
     }
 
     /// The same for facts about which nothing was judged yet, identity headers left out.
@@ -105,53 +144,56 @@ impl Requirement {
     /// # Errors
     /// As for [`Self::check`].
     pub(in crate::gate) fn check_facts(&self, facts: &Facts, leeway: Duration, now: UnixTime) -> Result<(), Refusal> {
-        self.check_rights(facts)?;
-        self.check_step_up(facts, leeway, now)
-    }
-
-    fn check_rights(&self, facts: &Facts) -> Result<(), Refusal> {
-        if let Some(unmet) = self.audience.iter().find(|clause| !facts.conditions_met.meets(clause)) {
-            return Err(Refusal::new(Rejection::AudienceMismatch).because(format!("missing: {}", unmet.condition())));
-        }
-        if let Some(principal) = self.principal
-            && !principal.is_of(facts)
-        {
-            let wanted = match principal {
-                Principal::User => "a token of a user is wanted: with a subject that is not its client",
-                Principal::Client => "a token of a client by itself is wanted: with a subject that is its client",
-            };
-            return Err(Refusal::new(Rejection::PrincipalMismatch).because(wanted));
-        }
-        if let Some(scopes) = &self.scopes
-            && !scopes.are_met_by(&facts.scopes)
-        {
-            return Err(Refusal::new(Rejection::ScopeInsufficient)
-                .because(scopes.missing("scope", &facts.scopes))
-                .wanting_scopes(scopes.names().join(" ")));
-        }
-        let held = facts.roles.as_deref().unwrap_or_default();
-        if let Some(roles) = &self.roles
-            && !roles.are_met_by(held)
-        {
-            return Err(Refusal::new(Rejection::RoleMissing).because(roles.missing("role", held)));
-        }
-        if let Some(unmet) = self.claims.iter().find(|clause| !facts.conditions_met.meets(clause)) {
-            return Err(Refusal::new(Rejection::ClaimMismatch).because(format!("claim: {}", unmet.condition())));
-        }
-        Ok(())
-    }
-
-    fn check_step_up(&self, facts: &Facts, leeway: Duration, now: UnixTime) -> Result<(), Refusal> {
-        match self.step_up.as_ref().and_then(|step_up| step_up.unmet(facts, leeway, now)) {
-            Some(refusal) => Err(refusal),
-            None => Ok(()),
-        }
+        self.each(|demand| match demand {
+            Demand::Headers => Ok(()),
+            demand => demand.judge(facts, leeway, now),
+        })
     }
 
     /// Every condition that must hold.
     pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
         let acr = self.step_up.as_ref().and_then(|step_up| step_up.acr.as_ref());
         self.audience.iter().chain(&self.claims).chain(acr).map(Clause::condition)
+    }
+}
+
+impl Demand<'_> {
+    /// Judges facts at the time `now`.
+    ///
+    /// # Errors
+    /// The refusal that follows.
+    pub(in crate::gate) fn judge(self, facts: &Facts, leeway: Duration, now: UnixTime) -> Result<(), Refusal> {
+        let held = || facts.roles.as_deref().unwrap_or_default();
+        match self {
+            Self::Audience(clause) if !facts.conditions_met.meets(clause) => {
+                let detail = format!("missing: {}", clause.condition());
+                Err(Refusal::new(Rejection::AudienceMismatch).because(detail))
+            }
+            Self::Principal(principal) if !principal.is_of(facts) => {
+                let wanted = match principal {
+                    Principal::User => "a token of a user is wanted: with a subject that is not its client",
+                    Principal::Client => "a token of a client by itself is wanted: with a subject that is its client",
+                };
+                Err(Refusal::new(Rejection::PrincipalMismatch).because(wanted))
+            }
+            Self::Scopes(scopes) if !scopes.are_met_by(&facts.scopes) => {
+                Err(Refusal::new(Rejection::ScopeInsufficient)
+                    .because(scopes.missing("scope", &facts.scopes))
+                    .wanting_scopes(scopes.names().join(" ")))
+            }
+            Self::Roles(roles) if !roles.are_met_by(held()) => {
+                Err(Refusal::new(Rejection::RoleMissing).because(roles.missing("role", held())))
+            }
+            Self::Claim(clause) if !facts.conditions_met.meets(clause) => {
+                Err(Refusal::new(Rejection::ClaimMismatch).because(format!("claim: {}", clause.condition())))
+            }
+            Self::Headers => match &facts.header_fault {
+                Some(fault) => Err(Refusal::new(Rejection::ClaimMismatch).because(fault.clone())),
+                None => Ok(()),
+            },
+            Self::StepUp(step_up) => step_up.unmet(facts, leeway, now).map_or(Ok(()), Err),
+            Self::Audience(_) | Self::Principal(_) | Self::Scopes(_) | Self::Roles(_) | Self::Claim(_) => Ok(()),
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub enum TokenSource {
 pub struct FoundToken<'r> {
     /// The token as sent.
     pub text: &'r str,
+    /// Where it was.
+    pub source: &'r TokenSource,
     /// Whether caches on the way may hold the response because the token is in no header that they know of: it was in the
     /// query (RFC 6750 §2.3) or in a cookie.
     pub is_unknown_to_caches: bool,
@@ -65,7 +67,7 @@ impl fmt::Debug for Credentials<'_> {
 /// [`Rejection::TokenRepeated`] when there are several, even if they are equal; [`Rejection::TokenMalformed`] when a
 /// source holds something that cannot be a token.
 pub fn find<'r>(
-    sources: &[TokenSource],
+    sources: &'r [TokenSource],
     headers: &'r HeaderMap,
     query: Option<&'r str>,
 ) -> Result<Option<FoundToken<'r>>, Refusal> {
@@ -79,7 +81,7 @@ pub fn find<'r>(
         };
         let is_unknown_to_caches = matches!(source, TokenSource::Query(_) | TokenSource::Cookie(_));
         if let Some(text) = text
-            && found.replace(FoundToken { text, is_unknown_to_caches }).is_some()
+            && found.replace(FoundToken { text, source, is_unknown_to_caches }).is_some()
         {
             return Err(repeated("tokens in two places"));
         }
@@ -299,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_token_that_was_found_is_not_shown() {
-        let token = FoundToken { text: "secret", is_unknown_to_caches: true };
+        let token = FoundToken { text: "secret", source: &TokenSource::Authorization, is_unknown_to_caches: true };
         assert_eq!(format!("{token:?}"), "FoundToken(6 bytes)");
         assert_eq!(format!("{:?} {:?}", credentials("Bearer secret"), credentials("Basic secret")), "Bearer Other");
     }
@@ -356,7 +358,8 @@ mod tests {
             }
             let no_headers = HeaderMap::new();
             let count = parameters.iter().filter(|(_, name, _)| is_token(name)).count();
-            let found = find(&[TokenSource::Query("access_token".into())], &no_headers, Some(&all));
+            let sources = [TokenSource::Query("access_token".into())];
+            let found = find(&sources, &no_headers, Some(&all));
             let found = found.map(|token| token.is_some()).map_err(|refusal| refusal.rejection());
             let expected = [Ok(false), Ok(true)].get(count).copied().unwrap_or(Err(Rejection::TokenRepeated));
             prop_assert_eq!(found, expected);

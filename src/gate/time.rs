@@ -48,6 +48,16 @@ impl UnixTime {
     }
 }
 
+/// As RFC 3339 writes it, in UTC; seconds since the epoch where its year has more digits than that has room for.
+impl std::fmt::Display for UnixTime {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.milliseconds) {
+            Ok(timestamp) => timestamp.fmt(formatter),
+            Err(_) => write!(formatter, "{} s after 1970", self.seconds()),
+        }
+    }
+}
+
 fn whole_milliseconds(distance: Duration) -> i64 {
     i64::try_from(distance.as_millis()).unwrap_or(i64::MAX)
 }

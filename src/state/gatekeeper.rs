@@ -18,6 +18,7 @@ use crate::{
         signature,
         time::UnixTime,
         token::{Segments, UnverifiedToken},
+        witness::{Fact, Nobody, Stage, Witness},
     },
     state::{
         claims_cache::{CacheUse, ClaimsCache},
@@ -30,7 +31,7 @@ use crate::{
 /// The rules of one configuration with the keys of its issuers and the shared memory of tokens.
 #[derive(Debug)]
 pub struct Gatekeeper {
-    ruleset: Ruleset,
+    ruleset: Arc<Ruleset>,
     slots: Vec<Arc<KeySlot>>,
     cache: Arc<ClaimsCache>,
     generation: u64,
@@ -97,7 +98,7 @@ impl Gatekeeper {
     /// every other gatekeeper with the same cache.
     pub fn new(ruleset: Ruleset, slots: Vec<Arc<KeySlot>>, cache: Arc<ClaimsCache>, generation: u64) -> Self {
         let rate_limiter = RateLimiter::default();
-        Self { ruleset, slots, cache, generation, revocations: Arc::default(), rate_limiter }
+        Self { ruleset: Arc::new(ruleset), slots, cache, generation, revocations: Arc::default(), rate_limiter }
     }
 
     /// With these revocations in force instead of none.
@@ -119,13 +120,21 @@ impl Gatekeeper {
         &self.rate_limiter
     }
 
+    /// Another gatekeeper of the same rules and revocations, with these keys and a memory of its own: what it decides
+    /// leaves no trace here.
+    #[must_use]
+    pub fn aside(&self, slots: Vec<Arc<KeySlot>>, cache: Arc<ClaimsCache>) -> Self {
+        let (ruleset, revocations) = (Arc::clone(&self.ruleset), Arc::clone(&self.revocations));
+        Self { ruleset, slots, cache, generation: self.generation, revocations, rate_limiter: RateLimiter::default() }
+    }
+
     /// The revocations in force.
     pub const fn revocations(&self) -> &Arc<RevocationSlot> {
         &self.revocations
     }
 
     /// The rules.
-    pub const fn ruleset(&self) -> &Ruleset {
+    pub fn ruleset(&self) -> &Ruleset {
         &self.ruleset
     }
 
@@ -146,18 +155,16 @@ impl Gatekeeper {
 
     /// Decides one request at the time `now`. No limit on rates is asked or charged.
     pub fn decide(&self, request: &Request<'_>, now: UnixTime, patience: Patience) -> Judgement {
-        self.decide_after(request, now, patience, None, None)
+        self.decide_before(request, Occasion { now, patience, wait: None, meter: None }, &mut Nobody)
     }
 
-    /// The same for a request whose address has to `wait` because too many of its tokens failed: where a token is looked
-    /// for, it is refused before that is done. The `meter` charges the route's limits.
-    pub fn decide_after(
+    /// The same before a witness. Where the client has to wait because too many tokens of its address failed, it is
+    /// refused before a token is looked for.
+    pub fn decide_before(
         &self,
         request: &Request<'_>,
-        now: UnixTime,
-        patience: Patience,
-        wait: Option<Duration>,
-        meter: Option<&mut Meter<'_>>,
+        occasion: Occasion<'_, '_>,
+        witness: &mut impl Witness,
     ) -> Judgement {
         let mut judgement = Judgement {
             route: None,
@@ -170,11 +177,10 @@ impl Gatekeeper {
             observed: None,
             target: None,
         };
-        judgement.decision = match self.ruleset.admit(request) {
+        judgement.decision = match self.ruleset.admit(request, witness) {
             Ok(admission) => {
                 judgement.route = Some(admission.route_id);
-                let occasion = Occasion { now, patience, wait, meter };
-                let decided = self.decide_on_route(&admission, request, occasion, &mut judgement);
+                let decided = self.decide_on_route(&admission, request, occasion, &mut judgement, witness);
                 decided.unwrap_or_else(Decision::Reject)
             }
             Err(refusal) => Decision::Reject(refusal),
@@ -188,9 +194,12 @@ impl Gatekeeper {
         request: &Request<'_>,
         Occasion { now, patience, wait, mut meter }: Occasion<'_, '_>,
         judgement: &mut Judgement,
+        witness: &mut impl Witness,
     ) -> Result<Decision, Refusal> {
         let (id, route) = (admission.route_id, admission.route);
+        witness.enter(Stage::Body);
         self.ruleset.check_body(admission)?;
+        witness.enter(Stage::Addresses);
         self.ruleset.check_address(route, request)?;
         if admission.preflight.is_some() {
             judgement.is_preflight = true;
@@ -203,6 +212,7 @@ impl Gatekeeper {
             judgement.target = self.ruleset.forwarded_target(admission, passage, request);
             return Ok(Decision::Pass(None));
         }
+        witness.enter(Stage::AddressLimits);
         // Where authentication is only observed, nobody is refused for tokens that failed.
         let looks_at_tokens = route.authentication != Authentication::Public && !route.observes_authentication;
         if let Some(wait) = wait.filter(|_| looks_at_tokens) {
@@ -212,7 +222,7 @@ impl Gatekeeper {
         if let Some(meter) = &mut meter {
             meter.arrive(id, route)?;
         }
-        let (identity, signed) = match self.identify(route, request, now, patience, judgement) {
+        let (identity, signed) = match self.identify(route, request, (now, patience), judgement, witness) {
             Ok(Identified::As(identity, signed)) => (Some(identity), signed),
             Ok(Identified::Nobody) => (None, None),
             Ok(Identified::AwaitKeys(issuer)) => return Ok(Decision::AwaitKeys(issuer)),
@@ -229,6 +239,7 @@ impl Gatekeeper {
         let passage = Passage { route, trust };
         judgement.target = self.ruleset.forwarded_target(admission, passage, request);
         if let Some(identity) = &identity {
+            witness.enter(Stage::Observation);
             judgement.observed = self.ruleset.observe(identity, route, now);
         }
         Ok(Decision::Pass(identity))
@@ -247,20 +258,22 @@ impl Gatekeeper {
     /// Whose request it is; nobody's where it may be.
     fn identify<'r>(
         &self,
-        route: &Route,
+        route: &'r Route,
         request: &Request<'r>,
-        now: UnixTime,
-        patience: Patience,
+        (now, patience): (UnixTime, Patience),
         judgement: &mut Judgement,
+        witness: &mut impl Witness,
     ) -> Result<Identified<'r>, Refusal> {
+        witness.enter(Stage::TokenSource);
         let Some(token) = self.ruleset.find_token(route, request)? else { return Ok(Identified::Nobody) };
+        witness.learn(Fact::Found(&token));
         judgement.is_private = token.is_unknown_to_caches;
-        let known = match self.known(token.text, route, patience, judgement)? {
+        let known = match self.known(token.text, route, patience, judgement, witness)? {
             Known::Token(known) => known,
             Known::AwaitKeys(issuer) => return Ok(Identified::AwaitKeys(issuer)),
         };
         judgement.issuer = Some(known.token().issuer());
-        let identity = self.ruleset.judge(&known, route, &self.revocations.current(), now);
+        let identity = self.ruleset.judge(&known, route, &self.revocations.current(), now, witness);
         judgement.known = Some(known);
         // Without the signature, of which there may be several that are good.
         Ok(Identified::As(identity?, token.text.rsplit_once('.').map(|(signed, _)| signed)))
@@ -273,6 +286,7 @@ impl Gatekeeper {
         route: &Route,
         patience: Patience,
         judgement: &mut Judgement,
+        witness: &mut impl Witness,
     ) -> Result<Known, Refusal> {
         let digest = self.cache.digest(token);
         if let Some(digest) = &digest {
@@ -286,7 +300,7 @@ impl Gatekeeper {
                 judgement.cache = CacheUse::Stale;
             }
         }
-        let known = match self.verified(token, route, patience, judgement) {
+        let known = match self.verified(token, route, patience, judgement, witness) {
             Ok(Known::Token(known)) => known,
             // Asked again after the wait, and stale then too unless its key came back.
             Ok(awaiting @ Known::AwaitKeys(_)) => return Ok(awaiting),
@@ -309,14 +323,21 @@ impl Gatekeeper {
         route: &Route,
         patience: Patience,
         judgement: &mut Judgement,
+        witness: &mut impl Witness,
     ) -> Result<Known, Refusal> {
+        witness.enter(Stage::Token);
         let segments = Segments::decode(token)?;
         let token = UnverifiedToken::parse(&segments)?;
+        witness.learn(Fact::Unverified(&token));
+        witness.enter(Stage::Issuer);
         let (id, issuer) = self.ruleset.issuer_of(&token, route)?;
         judgement.issuer = Some(id);
+        witness.enter(Stage::Header);
         signature::check_header(&token, issuer)?;
+        witness.enter(Stage::Keys);
         let slot = self.slot(id).ok_or(Rejection::Internal)?;
         let keys = slot.keys().ok_or(Rejection::KeysUnavailable)?;
+        witness.enter(Stage::Signature);
         // A key that the set names but that cannot be used would not be found by fetching again.
         let is_fetchable = slot.is_remote() && token.kid().is_some_and(|kid| !keys.publishes(kid));
         match self.ruleset.verify(token, (id, issuer), &keys) {
@@ -333,11 +354,16 @@ impl Gatekeeper {
 }
 
 /// When a request is decided, for how long its client was asked to wait, and what charges the limits.
-struct Occasion<'m, 'l> {
-    now: UnixTime,
-    patience: Patience,
-    wait: Option<Duration>,
-    meter: Option<&'m mut Meter<'l>>,
+#[derive(Debug)]
+pub struct Occasion<'m, 'l> {
+    /// When.
+    pub now: UnixTime,
+    /// What was done about an unknown key so far.
+    pub patience: Patience,
+    /// How long the client has to wait because too many tokens from its address failed.
+    pub wait: Option<Duration>,
+    /// Charges the route's limits; none is asked or charged without it.
+    pub meter: Option<&'m mut Meter<'l>>,
 }
 
 enum Identified<'r> {

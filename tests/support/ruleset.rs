@@ -83,6 +83,8 @@ pub(crate) fn route(name: &str, prefix: &str) -> Route {
         response_headers: HeaderChanges::default(),
         timeout: None,
         body_limit: BodyLimit::Inherited,
+        rate_limits: Default::default(),
+        log: Default::default(),
     }
 }
 

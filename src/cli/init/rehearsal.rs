@@ -12,6 +12,7 @@ use crate::{
         signature,
         time::UnixTime,
         token::{Segments, UnverifiedToken},
+        witness::Nobody,
     },
 };
 
@@ -33,5 +34,5 @@ pub(super) fn judge(text: &str, config: &Config, keys: &KeySet, now: UnixTime) -
     let issuer = ruleset.issuer_of(&unverified, route)?;
     signature::check_header(&unverified, issuer.1)?;
     let known = Arc::new(ruleset.verify(unverified, issuer, keys)?);
-    ruleset.judge(&known, route, &Revocations::default(), now).map(drop)
+    ruleset.judge(&known, route, &Revocations::default(), now, &mut Nobody).map(drop)
 }

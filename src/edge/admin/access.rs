@@ -70,7 +70,7 @@ impl fmt::Display for Denial {
                 "No changes over TCP: admin.write_token_file is not configured. The unix socket takes them: admin.sock in \
                  $RUNTIME_DIRECTORY, which systemd makes"
             }
-            Self::CrossSite => "No changes from pages of other sites",
+            Self::CrossSite => "No changes from pages of other sites, and no explanations",
         })
     }
 }
@@ -99,6 +99,15 @@ impl Access {
             return Ok(());
         }
         Err(Denial::Token)
+    }
+
+    /// Who may have a request explained: whoever may read, but no page of another site. It changes nothing; but it takes
+    /// tokens, and no page that a browser shows has any business with those.
+    pub(super) fn may_explain(&self, session: &ServerSession) -> Result<(), Denial> {
+        if is_cross_site(&session.req_header().headers) {
+            return Err(Denial::CrossSite);
+        }
+        self.may_read(session)
     }
 
     pub(super) fn may_change(&self, session: &ServerSession) -> Result<(), Denial> {

@@ -4,6 +4,7 @@
 //! with who asked, whatever became of it.
 mod access;
 mod changes;
+mod explaining;
 pub mod health;
 mod revoking;
 mod upstreams;
@@ -40,6 +41,7 @@ const INDEX: &str = "\
 /config
 /revocations
 /rejections
+POST /explain
 POST /issuers/NAME/refresh
 POST /revocations
 DELETE /revocations/ID
@@ -72,6 +74,10 @@ impl ServeHttp for AdminApp {
                 return not_allowed(change.method().as_str());
             }
         }
+        if path == explaining::PATH && header.method == Method::POST {
+            session.set_keepalive(None);
+            return self.explain(session).await;
+        }
         let verbose = header.uri.query().is_some_and(|query| query.split('&').any(|name| name == "verbose"));
         match path.as_str() {
             "/livez" | "/readyz" if !is_reading => return not_allowed("GET, HEAD"),
@@ -81,6 +87,9 @@ impl ServeHttp for AdminApp {
         }
         if let Err(denial) = self.access.may_read(session) {
             return denied(denial);
+        }
+        if path == explaining::PATH {
+            return not_allowed("POST");
         }
         if !VIEWS.contains(&path.as_str()) {
             return refusal(Rejection::RouteNotFound);

@@ -18,7 +18,7 @@ use crate::{
 /// The longest body: an entry of the longest texts, escaped.
 const BODY_BYTES_MAX: usize = 256 * 1024;
 /// How long a body may take.
-const BODY_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const BODY_PATIENCE: Duration = Duration::from_secs(5);
 
 impl AdminApp {
     /// Puts an entry in force.
@@ -72,7 +72,7 @@ impl AdminApp {
 }
 
 /// The body, whole and bounded.
-async fn body(session: &mut ServerSession) -> Result<Vec<u8>, Rejection> {
+pub(super) async fn body(session: &mut ServerSession) -> Result<Vec<u8>, Rejection> {
     let mut body = Vec::new();
     loop {
         match session.read_request_body().await {
@@ -97,6 +97,6 @@ fn refused(error: &ChangeError) -> Response<Vec<u8>> {
 }
 
 /// An answer with the status of a rejection and words of its own.
-fn told(rejection: Rejection, what: &str) -> Response<Vec<u8>> {
+pub(super) fn told(rejection: Rejection, what: &str) -> Response<Vec<u8>> {
     text(rejection.row().status, &format!("{what}\n"))
 }

@@ -9,20 +9,22 @@ mod refresher;
 mod store;
 mod waiters;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use crate::{
     config::settings::{IssuerKeys, KeyFile, KeySource, RemoteKeys},
     edge::{
         clock,
-        issuer_keys::{refresher::RemoteIssuer, store::Binding},
+        issuer_keys::{attempt::Fetcher, refresher::RemoteIssuer, store::Binding},
+        jwks_client::{Proxies, without_query},
         metrics::{FetchMetrics, IssuerMetrics, Metrics},
     },
     gate::{
         algorithm::Algorithms,
         decide::Ruleset,
-        issuer::IssuerId,
+        issuer::{Issuer, IssuerId},
         keys::{Key, KeySet},
+        time::UnixTime,
     },
     state::{key_slot::KeySlot, refresh::RefreshRules},
 };
@@ -107,6 +109,37 @@ impl KeySources {
         for issuer in &self.remotes {
             refresher::restore(issuer, store);
         }
+    }
+}
+
+/// Fetches the keys of a remote issuer once, for whoever wants to see them; nothing is kept. Answers where they were found.
+/// It blocks.
+///
+/// # Errors
+/// Says what happened, in words for people.
+pub fn fetch_once(issuer: &Issuer, keys: &RemoteKeys, proxies: Arc<Proxies>) -> Result<(String, Arc<KeySet>), String> {
+    let obtained = Fetcher::new(&issuer.identifier, keys, issuer.algorithms, proxies).attempt();
+    obtained
+        .map(|obtained| (without_query(&obtained.url).into_owned(), obtained.set))
+        .map_err(|error| error.to_string())
+}
+
+/// The keys of a remote issuer that an earlier process kept in `state_directory`, and when they were fetched; nothing when
+/// none are there. Nothing is made there, and nothing is changed.
+///
+/// # Errors
+/// Says why what is there is not used.
+pub fn kept(
+    issuer: &Issuer,
+    keys: &RemoteKeys,
+    state_directory: &Path,
+) -> Result<Option<(Arc<KeySet>, UnixTime)>, String> {
+    let store = KeyStore::in_place(state_directory);
+    let binding = Binding::new(&issuer.name, &issuer.identifier, keys);
+    let Some(stored) = store.load(&binding).map_err(|fault| fault.to_string())? else { return Ok(None) };
+    match KeySet::parse(stored.text.as_bytes(), issuer.algorithms) {
+        Ok(set) if !set.is_empty() => Ok(Some((Arc::new(set), stored.fetched_at))),
+        Ok(_) | Err(_) => Err("it has no usable key".to_owned()),
     }
 }
 

@@ -121,6 +121,11 @@ impl KeyStore {
         Ok(Self { folder })
     }
 
+    /// The store as it is within a state directory, for reading: nothing is made.
+    pub fn in_place(state_directory: &Path) -> Self {
+        Self { folder: state_directory.join(FOLDER) }
+    }
+
     /// Where the keys of an issuer are.
     pub fn path(&self, binding: &Binding) -> PathBuf {
         // Names may hold what file names cannot, and differ in what is replaced here.

@@ -20,7 +20,9 @@ use crate::{
         settings::{RevocationSource, SubjectForm},
     },
     edge::{
-        clock, jwks_client::without_query, metrics::Metrics, preconditions::StartError, state_directory::StatePlace,
+        clock,
+        jwks_client::{Proxies, without_query},
+        metrics::Metrics, preconditions::StartError, state_directory::StatePlace,
     },
     gate::{
         revocation::{Revocation, RevocationList, Revocations},
@@ -30,6 +32,7 @@ use crate::{
 };
 
 pub use own::ChangeError;
+use remote::ListFetcher;
 pub(in crate::edge) use shown::view_of;
 pub use store::RevocationStore;
 pub use watch::RevocationWatch;
@@ -70,6 +73,40 @@ struct OperatorsList {
     list: Option<Arc<RevocationList>>,
     last_success: Option<UnixTime>,
     last_error: Option<String>,
+}
+
+/// The revocations of a configuration as they are now, for whoever wants to see them, and what could not be looked at. With
+/// `proxies` a list on a server is fetched where none was kept; nothing is made or changed. It blocks.
+pub fn as_they_are(
+    source: Option<&RevocationSource>,
+    state_directory: Option<&Path>,
+    proxies: Option<Arc<Proxies>>,
+    now: UnixTime,
+) -> (Revocations, Vec<String>) {
+    let (mut lists, mut unseen) = (Vec::new(), Vec::new());
+    let mut add = |name: &str, entries: Result<Vec<Revocation>, String>| match entries {
+        Ok(entries) if entries.is_empty() => {}
+        Ok(entries) => lists.push((name.into(), in_force(entries, now))),
+        Err(fault) => unseen.push(format!("the revocations of {name} were not looked at: {fault}")),
+    };
+    match source {
+        None => {}
+        Some(RevocationSource::File(file)) => add(&file.path.display().to_string(), Ok(file.entries.clone())),
+        Some(RevocationSource::Remote(remote)) => {
+            let kept = state_directory.map(RevocationStore::in_place).map(|store| store.load_fetched(&remote.url));
+            let entries = match (kept, proxies) {
+                (Some(Ok(Some(list))), _) => read(Path::new("the kept list"), &list.text, KnownIssuers::Any),
+                (_, Some(proxies)) => ListFetcher::new(remote.clone(), proxies, None).fetch().map(Option::unwrap_or_default),
+                (Some(Err(fault)), None) => Err(fault),
+                (_, None) => Err("no list was kept, and none is fetched".to_owned()),
+            };
+            add(&without_query(&remote.url), entries);
+        }
+    }
+    if let Some(directory) = state_directory {
+        add(OWN, RevocationStore::in_place(directory).load_own());
+    }
+    (Revocations::new(lists, None), unseen)
 }
 
 impl RevocationKeeper {

@@ -67,9 +67,14 @@ impl RevocationStore {
         Ok(Self { folder })
     }
 
+    /// The store as it is within a state directory, for reading: nothing is made.
+    pub(super) fn in_place(state_directory: &Path) -> Self {
+        Self { folder: state_directory.join(FOLDER) }
+    }
+
     /// Where the own entries are within a state directory, if something is there.
     pub(super) fn own_within(state_directory: &Path) -> Option<PathBuf> {
-        let store = Self { folder: state_directory.join(FOLDER) };
+        let store = Self::in_place(state_directory);
         Some(store.own_path()).filter(|path| fs::symlink_metadata(path).is_ok())
     }
 
