@@ -135,10 +135,7 @@ pub fn identify(known: &Arc<KnownToken>, issuer: &Issuer, now: UnixTime) -> Resu
     if let Err(refusal) = issuer.requirement.check_facts(facts, issuer.leeway, now) {
         return Err(Refusal::new(Rejection::ClaimInvalid).because(refusal.detail().unwrap_or_default()));
     }
-    if now >= facts.expires.plus(issuer.leeway) {
-        let ago = now.since(facts.expires);
-        return Err(Refusal::new(Rejection::TokenExpired).because(format!("expired {} s ago", ago.as_secs())));
-    }
+    check_expiry(known, issuer, now)?;
     for (name, time) in [("nbf", facts.not_before), ("iat", facts.issued_at)] {
         if let Some(time) = time
             && now < time.minus(issuer.leeway)
@@ -152,6 +149,19 @@ pub fn identify(known: &Arc<KnownToken>, issuer: &Issuer, now: UnixTime) -> Resu
         Some(detail) => Err(Refusal::new(Rejection::AudienceMismatch).because(detail.clone())),
         None => Ok(Identity { known: Arc::clone(known) }),
     }
+}
+
+/// Whether a token that was valid still is, as far as time goes: `now < exp + leeway`.
+///
+/// # Errors
+/// [`Rejection::TokenExpired`].
+pub fn check_expiry(known: &KnownToken, issuer: &Issuer, now: UnixTime) -> Result<(), Refusal> {
+    let expires = known.facts.expires;
+    if now < expires.plus(issuer.leeway) {
+        return Ok(());
+    }
+    let ago = now.since(expires);
+    Err(Refusal::new(Rejection::TokenExpired).because(format!("expired {} s ago", ago.as_secs())))
 }
 
 fn check_lifetime(facts: &Facts, issuer: &Issuer, now: UnixTime) -> Result<(), Refusal> {

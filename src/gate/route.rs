@@ -130,6 +130,17 @@ pub struct HeaderChanges {
     pub remove: Vec<http::HeaderName>,
 }
 
+/// What ends a stream besides its two ends: an upgraded connection, or a response that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamRule {
+    /// Whether it ends when its token does.
+    pub end_with_token: bool,
+    /// Longest time without a byte in either direction.
+    pub idle_timeout: Option<Duration>,
+    /// Longest time in all.
+    pub max_age: Option<Duration>,
+}
+
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -177,6 +188,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// How long a request body may be.
     pub body_limit: BodyLimit,
+    /// What ends streams.
+    pub stream: StreamRule,
 }
 
 impl Route {

@@ -10,3 +10,4 @@ pub mod gatekeeper;
 pub mod key_slot;
 pub mod refresh;
 pub mod revocation_slot;
+pub mod stream_watch;

@@ -6,10 +6,12 @@
 mod alarm;
 mod connection;
 mod delegation;
+mod ending;
 pub mod panics;
 mod request_bytes;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -22,6 +24,7 @@ use pingora_core::{
 use tokio::io::AsyncWriteExt as _;
 
 pub use crate::edge::guard::connection::Connection;
+pub(in crate::edge) use crate::edge::guard::ending::Watched;
 pub use crate::edge::guard::request_bytes::{Fault, HeadBounds};
 use crate::{
     config::settings::ClientTimeouts,

@@ -8,6 +8,7 @@ use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use crate::edge::metrics::Metrics;
 use crate::gate::keys::KeySet;
+use crate::state::stream_watch::StreamEnd;
 
 /// The label of a request that no route or issuer is known for.
 pub const UNMATCHED: &str = "-";
@@ -33,6 +34,8 @@ pub struct RouteMetrics {
     /// For decisions in which no issuer was recognised.
     no_issuer: DecisionCounters,
     limited_by_address: IntCounter,
+    streams: IntGauge,
+    streams_closed: IntCounterVec,
 }
 
 impl RouteMetrics {
@@ -49,6 +52,8 @@ impl RouteMetrics {
             issuers: issuers.iter().map(|issuer| DecisionCounters::resolve(metrics, route, issuer, reasons)).collect(),
             no_issuer: DecisionCounters::resolve(metrics, route, UNMATCHED, reasons),
             limited_by_address: metrics.instruments.rate_limited.with_label_values(&[route, "address"]),
+            streams: metrics.instruments.streams.with_label_values(&[route]),
+            streams_closed: metrics.instruments.streams_closed.clone(),
         }
     }
 
@@ -84,8 +89,37 @@ impl RouteMetrics {
         self.decisions(issuer).observed.count(&self.route, reason);
     }
 
+    /// Counts a stream until what is returned is closed or dropped.
+    #[must_use]
+    pub fn open_stream(&self) -> OpenStream {
+        self.streams.inc();
+        OpenStream { open: self.streams.clone(), closed: self.streams_closed.clone(), end: StreamEnd::Failed }
+    }
+
     fn decisions(&self, issuer: Option<usize>) -> &DecisionCounters {
         issuer.and_then(|index| self.issuers.get(index)).unwrap_or(&self.no_issuer)
+    }
+}
+
+/// A stream that is counted: as open until it is dropped, and then as closed.
+#[derive(Debug)]
+pub struct OpenStream {
+    open: IntGauge,
+    closed: IntCounterVec,
+    end: StreamEnd,
+}
+
+impl OpenStream {
+    /// It is over, for this reason; without a word it has failed.
+    pub fn close(mut self, end: StreamEnd) {
+        self.end = end;
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.open.dec();
+        self.closed.with_label_values(&[self.end.label()]).inc();
     }
 }
 
