@@ -27,7 +27,7 @@ use crate::{
         report::Reporter,
         respond,
         revocations::RevocationKeeper,
-        target,
+        stream, target,
     },
     gate::{
         decide::Decision,
@@ -157,9 +157,7 @@ impl ProxyHttp for Gateway {
         framing::keep_connection(session);
         framing::restore_content_length(session)?;
         framing::spare_interim_responses(session);
-        if !session.is_upgrade_req() {
-            session.set_read_timeout(Some(self.shared.body_timeout));
-        }
+        session.set_read_timeout(Some(self.shared.body_timeout));
         Ok(())
     }
 
@@ -204,7 +202,8 @@ impl ProxyHttp for Gateway {
             return Err(Error::new_down(ErrorType::InvalidHTTPHeader));
         }
         exchange.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
-        let limit = body_bytes_max(exchange);
+        // What comes over a WebSocket is no body.
+        let limit = body_bytes_max(exchange).filter(|_| !session.was_upgraded());
         if limit.is_some_and(|limit| exchange.body_bytes > limit) {
             exchange.refusal = Some(
                 Refusal::new(Rejection::BodyTooLarge).because(format!("more than {} bytes", limit.unwrap_or_default())),
@@ -215,10 +214,10 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn upstream_peer(&self, _: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
         let (upstream, timeout) = destination(exchange)?;
         let tried = exchange.attempt.as_ref().map_or(&[][..], |attempt| &attempt.tried);
-        let Some(chosen) = exchange.installed.upstreams.choose(upstream, tried) else {
+        let Some(mut chosen) = exchange.installed.upstreams.choose(upstream, tried) else {
             exchange.refusal = Some(
                 Refusal::new(Rejection::UpstreamUnreachable)
                     .because("no address is known for any server of the upstream"),
@@ -238,8 +237,12 @@ impl ProxyHttp for Gateway {
         });
         attempt.tried.push(chosen.target);
         attempt.server = chosen.server;
-        // Not as the read timeout of the peer, which is for every read, also of a body or a stream.
         exchange.head_patience = timeout;
+        if stream::is_watched(session) {
+            // The read timeout of the peer is for every read, also of a stream.
+            exchange.read_timeout = chosen.peer.options.read_timeout.take();
+            exchange.head_patience = [timeout, exchange.read_timeout].into_iter().flatten().min();
+        }
         Ok(chosen.peer)
     }
 
@@ -250,6 +253,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> Result<()> {
         Connection::expect_head(session, exchange.head_patience);
+        stream::begin(session, exchange);
         let origin = Origin {
             client: forwarding::client_address(session),
             host: session.req_header().headers.get(http::header::HOST),
@@ -277,6 +281,7 @@ impl ProxyHttp for Gateway {
             if let Some(metrics) = exchange.installed.upstream_metrics(attempt.upstream) {
                 metrics.answered(duration);
             }
+            stream::note_head(session, response, exchange);
         }
         Ok(())
     }
@@ -342,6 +347,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        exchange.stream_end = stream::finish(session, error);
         self.shared.reporter.report(session, error, exchange, forwarding::client_address(session));
         Connection::expect_request(session);
     }

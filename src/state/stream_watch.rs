@@ -83,6 +83,23 @@ impl StreamEnd {
         }
     }
 
+    /// What the log says of it.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::TokenExpired => "the stream was ended: token_expired",
+            Self::TokenRevoked => "the stream was ended: token_revoked",
+            Self::SubjectRevoked => "the stream was ended: subject_revoked",
+            Self::KeyUnknown => "the stream was ended: key_unknown",
+            Self::KeysUnavailable => "the stream was ended: keys_unavailable",
+            Self::RevocationsUnavailable => "the stream was ended: revocations_unavailable",
+            Self::IdleTimeout => "the stream was ended: idle_timeout",
+            Self::MaxAge => "the stream was ended: max_age",
+            Self::ClientClosed => "the client ended the stream",
+            Self::UpstreamClosed => "the upstream ended the stream",
+            Self::Failed => "the stream failed",
+        }
+    }
+
     /// What a request would be refused for now; nothing where the token has no part in it.
     pub const fn rejection(self) -> Option<Rejection> {
         match self {

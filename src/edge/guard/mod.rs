@@ -24,7 +24,6 @@ use pingora_core::{
 use tokio::io::AsyncWriteExt as _;
 
 pub use crate::edge::guard::connection::Connection;
-pub(in crate::edge) use crate::edge::guard::ending::Watched;
 pub use crate::edge::guard::request_bytes::{Fault, HeadBounds};
 use crate::{
     config::settings::ClientTimeouts,

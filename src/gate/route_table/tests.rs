@@ -4,7 +4,7 @@ use crate::gate::{
     cross_site::CrossSiteRule,
     network::AddressRule,
     policy::Requirement,
-    route::{Action, Authentication, BodyLimit, PathReadings, Rewrite},
+    route::{Action, Authentication, BodyLimit, StreamRule, PathReadings, Rewrite},
 };
 
 const EXACT: PathReadings =
@@ -46,6 +46,7 @@ fn route(text: &str) -> Route {
         response_headers: Default::default(),
         timeout: None,
         body_limit: BodyLimit::Inherited,
+        stream: StreamRule { end_with_token: true, idle_timeout: None, max_age: None },
     }
 }
 
