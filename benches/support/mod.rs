@@ -35,7 +35,7 @@ use portcullis::{
         policy::{Names, Principal, Requirement},
         request::{Request, RequestLimits},
         route::{
-            Action, Authentication, BodyLimit, HostPattern, ListenerId, PathPattern, PathReadings, Route, UpstreamId,
+            Action, Authentication, BodyLimit, StreamRule, HostPattern, ListenerId, PathPattern, PathReadings, Route, UpstreamId,
         },
         route_table::RouteTable,
         sources::TokenSource,
@@ -419,5 +419,6 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
         response_headers: Default::default(),
         timeout: None,
         body_limit: BodyLimit::Inherited,
+        stream: StreamRule { end_with_token: true, idle_timeout: None, max_age: None },
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         failure::{cause_of, is_timeout},
         forwarding,
         guard::Connection,
+        stream,
         upstream::{NoServer, RequestKey},
     },
     gate::{
@@ -40,7 +41,7 @@ pub fn next_server(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
     let installed = Arc::clone(&exchange.installed);
     let key = request_key(session, exchange, upstream);
     let tried = exchange.attempt.as_ref().map_or(&[][..], |attempt| &attempt.tried);
-    let chosen = match installed.upstreams.choose(upstream, tried, key) {
+    let mut chosen = match installed.upstreams.choose(upstream, tried, key) {
         Ok(chosen) => chosen,
         Err(none) => {
             exchange.refusal = Some(without_server(exchange, none));
@@ -67,8 +68,12 @@ pub fn next_server(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
             });
         }
     }
-    // Not as the read timeout of the peer, which is for every read, also of a body or a stream.
     exchange.head_patience = timeout;
+    if stream::is_watched(session) {
+        // The read timeout of the peer is for every read, also of a stream.
+        exchange.read_timeout = chosen.peer.options.read_timeout.take();
+        exchange.head_patience = [timeout, exchange.read_timeout].into_iter().flatten().min();
+    }
     Ok(chosen.peer)
 }
 

@@ -15,7 +15,7 @@ use crate::{
         rejection::Refusal,
         route::{Route, UpstreamId},
     },
-    state::{gatekeeper::Judgement, rate_limiter::Tally},
+    state::{gatekeeper::Judgement, rate_limiter::Tally, stream_watch::StreamEnd},
 };
 
 /// The state of one exchange. Dropped whatever way it ends, so that the gauge of requests in flight is always right.
@@ -41,6 +41,10 @@ pub struct Exchange {
     pub attempt: Option<Attempt>,
     /// Longest wait for the head of the upstream's response; nothing once it is there, and where there is no limit.
     pub head_patience: Option<Duration>,
+    /// Longest time between two reads from the upstream.
+    pub read_timeout: Option<Duration>,
+    /// Why it was over, if it was one that went on for long.
+    pub stream_end: Option<StreamEnd>,
     /// Until the head of the upstream's response.
     pub upstream_duration: Option<Duration>,
     _in_flight: InFlight,
@@ -75,6 +79,8 @@ impl Exchange {
             body_bytes: 0,
             attempt: None,
             head_patience: None,
+            read_timeout: None,
+            stream_end: None,
             upstream_duration: None,
             _in_flight: in_flight,
         }
@@ -119,6 +125,12 @@ impl Identifiers {
     /// The trace id (W3C Trace Context).
     pub fn trace(&self) -> &str {
         std::str::from_utf8(&self.trace).unwrap_or_default()
+    }
+
+    /// A number that is as random as they are, for what is drawn by lot.
+    pub fn lot(&self) -> u8 {
+        let digits = self.request.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).unwrap_or_default()
     }
 
     /// The `traceparent` to forward: a new trace, not sampled, whose id is random.

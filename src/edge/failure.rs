@@ -4,12 +4,16 @@ use pingora_core::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use crate::{
-    edge::guard::Connection,
+    edge::{guard::Connection, respond, stream},
     gate::rejection::{Refusal, Rejection},
 };
 
-/// What a failure is to the client; nothing when it was the client that went away.
+/// What a failure is to the client; nothing when it was the client that went away, or
+/// only the end of a stream.
 pub fn refusal_of(session: &Session, error: &Error) -> Option<Refusal> {
+    if stream::was_ended(session) {
+        return stream::refusal_of(session, respond::final_status(session).is_some());
+    }
     if Connection::is_head_overdue(session) {
         return Some(Refusal::new(Rejection::UpstreamTimeout).because("no head of a response in time"));
     }

@@ -32,6 +32,7 @@ pub mod revocations;
 pub mod server;
 pub mod signals;
 pub mod state_directory;
+pub mod stream;
 pub mod systemd;
 pub mod target;
 pub mod upstream;

@@ -28,7 +28,7 @@ use crate::{
         report::Reporter,
         respond,
         revocations::RevocationKeeper,
-        target,
+        stream, target,
     },
     gate::{
         decide::Decision,
@@ -156,9 +156,7 @@ impl ProxyHttp for Gateway {
         framing::keep_connection(session);
         framing::restore_content_length(session)?;
         framing::spare_interim_responses(session);
-        if !session.is_upgrade_req() {
-            session.set_read_timeout(Some(self.shared.body_timeout));
-        }
+        session.set_read_timeout(Some(self.shared.body_timeout));
         Ok(())
     }
 
@@ -203,7 +201,8 @@ impl ProxyHttp for Gateway {
             return Err(Error::new_down(ErrorType::InvalidHTTPHeader));
         }
         exchange.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
-        let limit = body_bytes_max(exchange);
+        // What comes over a WebSocket is no body.
+        let limit = body_bytes_max(exchange).filter(|_| !session.was_upgraded());
         if limit.is_some_and(|limit| exchange.body_bytes > limit) {
             exchange.refusal = Some(
                 Refusal::new(Rejection::BodyTooLarge).because(format!("more than {} bytes", limit.unwrap_or_default())),
@@ -226,6 +225,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         attempts::check_protocol(request, exchange)?;
         Connection::expect_head(session, exchange.head_patience);
+        stream::begin(session, exchange);
         let origin = Origin {
             client: forwarding::client_address(session),
             host: session.req_header().headers.get(http::header::HOST),
@@ -247,6 +247,7 @@ impl ProxyHttp for Gateway {
         let is_head = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
         if is_head {
             attempts::answered(session, exchange);
+            stream::note_head(session, response, exchange);
         }
         Ok(())
     }
@@ -307,6 +308,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        exchange.stream_end = stream::finish(session, error);
         self.shared.reporter.report(session, error, exchange, forwarding::client_address(session));
         Connection::expect_request(session);
     }

@@ -23,7 +23,7 @@ use crate::{
         rejection::{Refusal, Rejection},
         route::RouteLog,
     },
-    state::{claims_cache::CacheUse, gatekeeper::Judgement},
+    state::{claims_cache::CacheUse, gatekeeper::Judgement, stream_watch::StreamEnd},
 };
 
 /// Status of a request whose client went away before the answer: a convention of nginx that log readers know.
@@ -274,7 +274,12 @@ fn auth_record<'e>(
         kid: token.and_then(|token| token.kid()),
         algorithm: token.map(|token| token.algorithm().name()),
         cache: judgement.and_then(|judgement| cache_name(judgement.cache)),
-        detail: exchange.refusal.as_ref().and_then(Refusal::detail).or(cut_short.map(|error| error.etype().as_str())),
+        detail: exchange
+            .refusal
+            .as_ref()
+            .and_then(Refusal::detail)
+            .or(exchange.stream_end.map(StreamEnd::detail))
+            .or(cut_short.map(|error| error.etype().as_str())),
         observed: judgement
             .and_then(|judgement| judgement.observed.as_ref())
             .map(|refusal| ObservedRecord { reason: refusal.rejection().label(), detail: refusal.detail() }),

@@ -185,11 +185,7 @@ impl ClaimCheck {
             Self::Requirement => issuer.requirement.check_facts(facts, issuer.leeway, now).map_err(|refusal| {
                 Refusal::new(Rejection::ClaimInvalid).because(refusal.detail().unwrap_or_default())
             }),
-            Self::Expiry if now >= facts.expires.plus(issuer.leeway) => {
-                let ago = now.since(facts.expires);
-                Err(Refusal::new(Rejection::TokenExpired).because(format!("expired {} s ago", ago.as_secs())))
-            }
-            Self::Expiry => Ok(()),
+            Self::Expiry => check_expiry(known, issuer, now),
             Self::NotBefore => check_begun("nbf", facts.not_before, issuer, now),
             Self::IssuedAt => check_begun("iat", facts.issued_at, issuer, now),
             Self::Lifetime => check_lifetime(facts, issuer, now),
@@ -209,6 +205,19 @@ fn check_begun(name: &str, time: Option<UnixTime>, issuer: &Issuer, now: UnixTim
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Whether a token that was valid still is, as far as time goes: `now < exp + leeway`.
+///
+/// # Errors
+/// [`Rejection::TokenExpired`].
+pub fn check_expiry(known: &KnownToken, issuer: &Issuer, now: UnixTime) -> Result<(), Refusal> {
+    let expires = known.facts.expires;
+    if now < expires.plus(issuer.leeway) {
+        return Ok(());
+    }
+    let ago = now.since(expires);
+    Err(Refusal::new(Rejection::TokenExpired).because(format!("expired {} s ago", ago.as_secs())))
 }
 
 fn check_lifetime(facts: &Facts, issuer: &Issuer, now: UnixTime) -> Result<(), Refusal> {

@@ -22,6 +22,7 @@ pub mod cross_site;
 pub mod decide;
 pub mod extraction;
 pub mod firewall;
+pub mod grpc;
 pub mod header_value;
 pub mod host;
 pub mod issuer;

@@ -142,6 +142,17 @@ pub struct HeaderChanges {
     pub remove: Vec<http::HeaderName>,
 }
 
+/// What ends a stream besides its two ends: an upgraded connection, or a response that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamRule {
+    /// Whether it ends when its token does.
+    pub end_with_token: bool,
+    /// Longest time without a byte in either direction.
+    pub idle_timeout: Option<Duration>,
+    /// Longest time in all.
+    pub max_age: Option<Duration>,
+}
+
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -193,6 +204,8 @@ pub struct Route {
     pub body_limit: BodyLimit,
     /// Which of its requests have a line in the access log.
     pub log: RouteLog,
+    /// What ends streams.
+    pub stream: StreamRule,
 }
 
 impl Route {

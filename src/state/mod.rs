@@ -14,3 +14,4 @@ pub mod refresh;
 pub mod retry_budget;
 pub mod revocation_slot;
 pub mod server_health;
+pub mod stream_watch;

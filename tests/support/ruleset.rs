@@ -18,7 +18,7 @@ use portcullis::{
         readings::EncodedSlash,
         request::{Request, RequestLimits},
         route::{
-            Action, Authentication, BodyLimit, Folding, HeaderChanges, HostPattern, ListenerId, PathPattern,
+            Action, Authentication, BodyLimit, StreamRule, Folding, HeaderChanges, HostPattern, ListenerId, PathPattern,
             PathReadings, Rewrite, Route,
         },
         route_table::RouteTable,
@@ -85,6 +85,7 @@ pub(crate) fn route(name: &str, prefix: &str) -> Route {
         body_limit: BodyLimit::Inherited,
         rate_limits: Default::default(),
         log: Default::default(),
+        stream: StreamRule { end_with_token: true, idle_timeout: None, max_age: None },
     }
 }
 

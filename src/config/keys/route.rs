@@ -86,7 +86,7 @@ pub const DEFAULTS: &[Key] = &[
         "30s",
         "longest wait for the head of the upstream's response; with none the upstream's own read timeout",
     ),
-    Key::later("stream"),
+    Key::optional("stream", Shape::Mapping(STREAM), "what ends a WebSocket or a response that goes on"),
     Key::with_default(
         "log",
         Shape::Choice(&["on", "errors", "off"]),
@@ -190,6 +190,23 @@ pub const TOKEN: &[Key] =
 
 /// `routes[].limits`.
 pub const LIMITS: &[Key] = &[Key::optional("body_bytes", BODY_BYTES, "the longest request body")];
+
+/// `routes[].stream`.
+pub const STREAM: &[Key] = &[
+    Key::with_default(
+        "end_with_token",
+        Shape::Boolean,
+        "true",
+        "whether it ends when its token expires, is revoked or loses its key",
+    ),
+    Key::with_default(
+        "idle_timeout",
+        Shape::OrNone(&milliseconds(100, DAY * 1000)),
+        "1h",
+        "longest time without a byte in either direction",
+    ),
+    Key::with_default("max_age", Shape::OrNone(&seconds(1, 30 * DAY)), "none", "longest time in all"),
+];
 
 /// `routes[].rewrite`.
 pub const REWRITE: &[Key] = &[

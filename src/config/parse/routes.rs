@@ -3,7 +3,7 @@ use std::collections::HashMap;
 
 use crate::config::error::ConfigError;
 use crate::config::field::Field;
-use crate::config::keys::route::{DEFAULTS, KEYS, LIMITS, RESPOND, REWRITE, TOKEN};
+use crate::config::keys::route::{DEFAULTS, KEYS, LIMITS, RESPOND, REWRITE, STREAM, TOKEN};
 use crate::config::parse::context::{Context, Unique, check_name, is_name, position_of};
 use crate::config::parse::headers::{Direction, HeaderRules, changes};
 use crate::config::parse::identity::Identity;
@@ -13,7 +13,7 @@ use crate::config::parse::token::{self, Tokens};
 use crate::config::parse::upstreams::Upstreams;
 use crate::config::parse::{addresses, browsers, path, prospects, rate_limit, route_match, route_policy};
 use crate::gate::host::Host;
-use crate::gate::route::{Action, BodyLimit, HostPattern, PathPattern, Rewrite, Route, RouteId, RouteLog, UpstreamId};
+use crate::gate::route::{Action, BodyLimit, HostPattern, PathPattern, Rewrite, Route, RouteId, RouteLog, StreamRule, UpstreamId};
 use crate::gate::route_table::RouteTable;
 use crate::gate::sources::TokenSource;
 
@@ -192,6 +192,7 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
         response_headers,
         timeout: section.duration_or_none("timeout", &mut context.problems),
         body_limit: body_limit(&section, context),
+        stream: stream(&section, context),
         log: log(&section, context),
     })
 }
@@ -199,6 +200,15 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
 fn log(section: &Section<'_>, context: &mut Context<'_>) -> RouteLog {
     let words = [("on", RouteLog::On), ("errors", RouteLog::Errors), ("off", RouteLog::Off)];
     section.choice("log", &words, RouteLog::On, &mut context.problems)
+}
+
+fn stream(section: &Section<'_>, context: &mut Context<'_>) -> StreamRule {
+    let stream = section.section("stream", STREAM, &mut context.problems);
+    StreamRule {
+        end_with_token: stream.boolean("end_with_token", &mut context.problems),
+        idle_timeout: stream.duration_or_none("idle_timeout", &mut context.problems),
+        max_age: stream.duration_or_none("max_age", &mut context.problems),
+    }
 }
 
 fn body_limit(section: &Section<'_>, context: &mut Context<'_>) -> BodyLimit {
@@ -238,7 +248,7 @@ fn action(section: &Section<'_>, upstreams: &Upstreams, context: &mut Context<'_
         let position = position_of(&field, name, known, "upstream", &mut context.problems)?;
         return u16::try_from(position).ok().map(|position| Action::Forward(UpstreamId(position)));
     }
-    let idle = ["rewrite", "request_headers", "timeout"];
+    let idle = ["rewrite", "request_headers", "timeout", "stream"];
     section.refuse(&idle, "cannot stand beside `respond`: nothing is forwarded", &mut context.problems);
     let respond = Section::read(&field, RESPOND, &mut context.problems)?;
     respond.required("status", &mut context.problems);

@@ -25,6 +25,7 @@ use crate::{
         guard::{
             Guard, Incident,
             alarm::Alarm,
+            ending::{Ending, Watched},
             peer,
             request_bytes::{Fault, RequestBytes},
         },
@@ -43,6 +44,8 @@ pub struct Connection {
     /// Until when the client must have taken something of what is being written.
     write_due: Option<Instant>,
     alarm: Alarm,
+    ending: Ending,
+    watched: Mutex<Watched>,
     /// What the proxy sets, which has the connection by reference only.
     progress: Mutex<Progress>,
 }
@@ -108,6 +111,11 @@ impl Connection {
         }
     }
 
+    /// What is known of the current exchange as one that may go on for long.
+    pub(in crate::edge) fn watched(session: &Session) -> Option<MutexGuard<'_, Watched>> {
+        Some(Self::of(session)?.watched.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// From now on the upstream has this long for the head of its response; `None` when it is there, or has no limit.
     pub fn expect_head(session: &Session, within: Option<Duration>) {
         if let Some(connection) = Self::of(session) {
@@ -149,6 +157,8 @@ impl Connection {
             has_answered: false,
             write_due: None,
             alarm: Alarm::default(),
+            ending: Ending::default(),
+            watched: Mutex::default(),
             progress: Mutex::new(Progress::waiting(until, true)),
         }
     }
@@ -212,6 +222,41 @@ impl Connection {
         true
     }
 
+    /// Ends an exchange that has gone on for long enough, if it has. The proxy is told by an error, unless something is to be
+    /// said first; then it goes on for a moment and is told after it.
+    fn end_exchange(&mut self, context: &mut Context<'_>) -> bool {
+        let watched = self.watched.get_mut().unwrap_or_else(PoisonError::into_inner);
+        Ending::is_due(watched, &mut self.alarm, context) && !self.ending.begin(watched, &mut self.inner, context)
+    }
+
+    fn now_watched(&mut self) -> &mut Watched {
+        self.watched.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_written(&mut self, bytes: &[u8]) {
+        let watched = self.watched.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.ending.note_written(watched, bytes);
+    }
+
+    fn read_at_the_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ending.poll_read(&mut self.inner, &mut self.alarm, context)
+    }
+
+    fn write_at_the_end(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let watched = self.watched.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.ending.poll_write(watched, (&mut self.inner, &mut self.alarm), context, bytes)
+    }
+
+    /// Bytes went by while an exchange goes on. Answers whether it is to end, which has begun then.
+    fn is_exchange_over(&mut self, context: &mut Context<'_>) -> bool {
+        let watched = self.watched.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !Ending::is_overdue(watched) {
+            return false;
+        }
+        self.ending.begin(watched, &mut self.inner, context);
+        true
+    }
+
     /// Answers a request whose head did not get to the proxy, as the last thing on this connection.
     fn refuse(&mut self, rejection: Rejection, detail: &'static str, context: &mut Context<'_>) {
         let identifiers = Identifiers::random();
@@ -251,6 +296,13 @@ impl Connection {
         }
         let due = *self.write_due.get_or_insert_with(|| clock::monotonic() + self.guard.timeouts.body);
         if !self.alarm.has_passed(due, context) {
+            if self.end_exchange(context) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            if self.ending.has_begun() {
+                // So that the end is heeded at once.
+                context.waker().wake_by_ref();
+            }
             return Poll::Pending;
         }
         self.locked().is_stalled = true;
@@ -286,20 +338,32 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
+        if self.ending.has_begun() {
+            return self.read_at_the_end(context);
+        }
+        let (before, has_room) = (buffer.filled().len(), buffer.remaining() > 0);
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
         if polled.is_pending() {
-            return match self.gives_up_reading(context) {
-                true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                false => Poll::Pending,
-            };
+            if self.gives_up_reading(context) || self.end_exchange(context) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            return if self.ending.has_begun() { self.read_at_the_end(context) } else { Poll::Pending };
         }
         let arrived = buffer.filled().get(before..).unwrap_or_default();
-        if !arrived.is_empty()
-            && let Some(rejection) = self.see(arrived)
-        {
+        if arrived.is_empty() {
+            self.now_watched().has_client_left |= has_room;
+            return polled;
+        }
+        if let Some(rejection) = self.see(arrived) {
             self.refuse(rejection, "more than any head may have", context);
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        if let Some(stream) = &mut self.now_watched().stream {
+            stream.note_activity();
+        }
+        if self.is_exchange_over(context) {
+            buffer.set_filled(before);
+            return self.read_at_the_end(context);
         }
         polled
     }
@@ -307,8 +371,14 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.ending.has_begun() || self.is_exchange_over(context) {
+            return self.write_at_the_end(context, bytes);
+        }
         self.notice_answer();
         let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
+        if let Poll::Ready(Ok(length)) = polled {
+            self.note_written(bytes.get(..length).unwrap_or(bytes));
+        }
         self.unless_stalled(polled, context)
     }
 
@@ -323,16 +393,16 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.notice_answer();
-        let polled = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.unless_stalled(polled, context)
+        // What has to be looked at is written piece by piece.
+        let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+        self.poll_write(context, first)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        false
     }
 }

@@ -6,10 +6,12 @@
 mod alarm;
 mod connection;
 mod delegation;
+mod ending;
 pub mod panics;
 mod request_bytes;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 

@@ -210,6 +210,10 @@ instruments! {
         "Connections refused because there were too many, by the limit: connections or connections_per_address";
     http_requests_in_flight: IntGauge = "portcullis_http_requests_in_flight", [], NONE,
         "Requests that are being served now";
+    streams: IntGaugeVec = "portcullis_streams", ["route"], NONE,
+        "WebSockets, event streams and other responses that go on for long, now";
+    streams_closed: IntCounterVec = "portcullis_streams_closed_total", ["reason"], NONE,
+        "Streams that are over: by the token (as refusals are called), idle_timeout, max_age, client_closed, upstream_closed or failed";
     upstream_retries: IntCounterVec = "portcullis_upstream_retries_total", ["upstream"], NONE,
         "Attempts beyond the first to reach an upstream for a request";
     upstream_healthy: IntGaugeVec = "portcullis_upstream_healthy", ["upstream", "server"], NONE,

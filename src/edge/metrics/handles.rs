@@ -9,6 +9,7 @@ use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 use crate::edge::metrics::Metrics;
 use crate::gate::keys::KeySet;
 use crate::gate::rate_limit::CountedBy;
+use crate::state::stream_watch::StreamEnd;
 
 /// The label of a request that no route or issuer is known for.
 pub const UNMATCHED: &str = "-";
@@ -35,6 +36,8 @@ pub struct RouteMetrics {
     no_issuer: DecisionCounters,
     /// In the order of [`CountedBy::ALL`].
     limited: [IntCounter; CountedBy::ALL.len()],
+    streams: IntGauge,
+    streams_closed: IntCounterVec,
 }
 
 impl RouteMetrics {
@@ -51,6 +54,8 @@ impl RouteMetrics {
             issuers: issuers.iter().map(|issuer| DecisionCounters::resolve(metrics, route, issuer, reasons)).collect(),
             no_issuer: DecisionCounters::resolve(metrics, route, UNMATCHED, reasons),
             limited: CountedBy::ALL.map(|by| metrics.instruments.rate_limited.with_label_values(&[route, by.name()])),
+            streams: metrics.instruments.streams.with_label_values(&[route]),
+            streams_closed: metrics.instruments.streams_closed.clone(),
         }
     }
 
@@ -88,8 +93,37 @@ impl RouteMetrics {
         self.decisions(issuer).observed.count(&self.route, reason);
     }
 
+    /// Counts a stream until what is returned is closed or dropped.
+    #[must_use]
+    pub fn open_stream(&self) -> OpenStream {
+        self.streams.inc();
+        OpenStream { open: self.streams.clone(), closed: self.streams_closed.clone(), end: StreamEnd::Failed }
+    }
+
     fn decisions(&self, issuer: Option<usize>) -> &DecisionCounters {
         issuer.and_then(|index| self.issuers.get(index)).unwrap_or(&self.no_issuer)
+    }
+}
+
+/// A stream that is counted: as open until it is dropped, and then as closed.
+#[derive(Debug)]
+pub struct OpenStream {
+    open: IntGauge,
+    closed: IntCounterVec,
+    end: StreamEnd,
+}
+
+impl OpenStream {
+    /// It is over, for this reason; without a word it has failed.
+    pub fn close(mut self, end: StreamEnd) {
+        self.end = end;
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.open.dec();
+        self.closed.with_label_values(&[self.end.label()]).inc();
     }
 }
 

@@ -14,7 +14,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::edge::metrics::definitions::Instruments;
 pub use crate::edge::metrics::definitions::{DEFINITIONS, Definition, Kind};
-pub use crate::edge::metrics::handles::{FetchMetrics, IssuerMetrics, RouteMetrics, UNMATCHED, UpstreamMetrics};
+pub use crate::edge::metrics::handles::{FetchMetrics, IssuerMetrics, OpenStream, RouteMetrics, UNMATCHED, UpstreamMetrics};
 use crate::state::claims_cache::CacheUse;
 use crate::state::connections::ConnectionLimit;
 

@@ -4,7 +4,7 @@ use crate::gate::{
     cross_site::CrossSiteRule,
     network::AddressRule,
     policy::Requirement,
-    route::{Action, Authentication, BodyLimit, PathReadings, Rewrite},
+    route::{Action, Authentication, BodyLimit, StreamRule, PathReadings, Rewrite},
 };
 
 const EXACT: PathReadings =
@@ -48,6 +48,7 @@ fn route(text: &str) -> Route {
         timeout: None,
         body_limit: BodyLimit::Inherited,
         log: Default::default(),
+        stream: StreamRule { end_with_token: true, idle_timeout: None, max_age: None },
     }
 }
 
