@@ -6,6 +6,7 @@ mod access;
 mod changes;
 pub mod health;
 mod revoking;
+pub mod status;
 mod views;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use pingora_core::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 pub use crate::edge::admin::access::Access;
 use crate::{
     edge::{
-        admin::{access::Denial, changes::Change, health::Health},
+        admin::{access::Denial, changes::Change, health::Health, status::History},
         metrics,
         proxy::Shared,
     },
@@ -27,21 +28,6 @@ use crate::{
 /// What reads; every other path is none.
 const VIEWS: [&str; 7] = ["/metrics", "/routes", "/issuers", "/config", "/revocations", "/rejections", "/"];
 
-/// What `GET /` says.
-const INDEX: &str = "\
-/metrics
-/livez
-/readyz
-/routes
-/issuers
-/config
-/revocations
-/rejections
-POST /issuers/NAME/refresh
-POST /revocations
-DELETE /revocations/ID
-";
-
 /// The application behind the admin address.
 #[derive(Debug)]
 pub struct AdminApp {
@@ -49,6 +35,8 @@ pub struct AdminApp {
     pub shared: Arc<Shared>,
     /// Whether the host is alive and ready.
     pub health: Arc<Health>,
+    /// What was counted lately.
+    pub history: History,
     /// Who may ask.
     pub access: Access,
 }
@@ -77,7 +65,8 @@ impl ServeHttp for AdminApp {
             _ => {}
         }
         if let Err(denial) = self.access.may_read(session) {
-            return denied(denial);
+            let is_page = path == "/" && is_reading;
+            return if is_page { status::refusal(denial, &session.req_header().headers) } else { denied(denial) };
         }
         if !VIEWS.contains(&path.as_str()) {
             return refusal(Rejection::RouteNotFound);
@@ -93,7 +82,7 @@ impl ServeHttp for AdminApp {
             "/config" => json(200, &installed.document),
             "/revocations" => json(200, &self.shared.revocations.view()),
             "/rejections" => json(200, &self.shared.reporter.rejections.view()),
-            _ => text(200, INDEX),
+            _ => status::answer(self),
         }
     }
 }
