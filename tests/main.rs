@@ -37,6 +37,7 @@ mod remote_keys;
 mod revocation;
 mod security_identity_headers;
 mod slow_clients;
+mod status_page;
 mod streams;
 mod support;
 mod systemd;

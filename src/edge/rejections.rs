@@ -1,4 +1,4 @@
-//! The last refusals in memory, for whoever looks for the reason of one. It holds no token and nothing that a client sent
+//! The last refusals in memory, for whoever looks for the reason of one, and how many there were of each kind lately. It holds no token and nothing that a client sent
 //! but what a detail quotes.
 use std::{
     collections::VecDeque,
@@ -9,7 +9,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{edge::clock, gate::rejection::Rejection};
+use crate::{
+    edge::clock,
+    gate::rejection::Rejection,
+    state::rejection_counts::{ReasonCount, RejectionCounts},
+};
 
 /// So many are kept.
 pub const KEPT_MAX: usize = 200;
@@ -34,22 +38,36 @@ pub struct RecentRejection {
 /// The last [`KEPT_MAX`] refusals.
 #[derive(Debug, Default)]
 pub struct RecentRejections {
-    kept: Mutex<VecDeque<RecentRejection>>,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    kept: VecDeque<RecentRejection>,
+    counts: RejectionCounts,
 }
 
 impl RecentRejections {
     /// Remembers one, in place of the oldest.
     pub fn note(&self, rejection: RecentRejection) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT_MAX {
-            kept.pop_front();
+        let now = clock::monotonic();
+        let memory = &mut *self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.counts.note(rejection.rejection, now);
+        if memory.kept.len() >= KEPT_MAX {
+            memory.kept.pop_front();
         }
-        kept.push_back(rejection);
+        memory.kept.push_back(rejection);
+    }
+
+    /// The last so many, the newest first, and how often each reason was met lately.
+    pub fn lately(&self, last: usize) -> (Vec<RecentRejection>, Vec<ReasonCount>) {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        (memory.kept.iter().rev().take(last).cloned().collect(), memory.counts.recent(clock::monotonic()))
     }
 
     /// All that are kept, the newest first.
     pub fn view(&self) -> Value {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner).kept.clone();
         let view = |rejection: &RecentRejection| {
             let mut time = Vec::new();
             clock::append_rfc3339(&mut time, rejection.time);

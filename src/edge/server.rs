@@ -22,7 +22,7 @@ use crate::{
     config::settings::{AccessFormat, Address, Config, LogOutput, RevocationSource, Startup, StateDirectory},
     edge::{
         access_log::{AccessLog, Destination, Format},
-        admin::{Access, AdminApp, health::Health},
+        admin::{Access, AdminApp, health::Health, status::History},
         clock,
         guard::{Guard, Guarded, HeadBounds, panics},
         installed::{Installed, Parts},
@@ -125,7 +125,9 @@ impl Assembly {
             addresses: startup.listeners.iter().map(|listener| listener.address.clone()).collect(),
         };
         let grace_period = startup.server.grace_period;
-        add_admin(&mut server, startup, &shared, &health);
+        let history = History::new(&metrics);
+        add_admin(&mut server, startup, &shared, &health, &history);
+        add_background(&mut server, "history", history);
         add_background(&mut server, "keys", refresher);
         add_background(&mut server, "revocations", revocation_watch);
         add_background(&mut server, "upstreams", UpstreamKeeper { upstreams });
@@ -255,9 +257,10 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>) {
     }
 }
 
-fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health: &Arc<Health>) {
+fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health: &Arc<Health>, history: &History) {
     let settings = Arc::new(startup.admin);
-    let app = |access| AdminApp { shared: Arc::clone(shared), health: Arc::clone(health), access };
+    let app =
+        |access| AdminApp { shared: Arc::clone(shared), health: Arc::clone(health), history: history.clone(), access };
     let mut add = |address: &Address, access| {
         let mut service = Service::new(format!("admin {address}"), HttpServer::new_app(app(access)));
         service.threads = Some(1);

@@ -1,5 +1,5 @@
 //! The second floor: remembers. Keys, tokens that were verified, when keys may be fetched again,
-//! and how much clients have taken.
+//! how much clients have taken, and what was counted lately.
 //!
 //! Time comes in as an argument and nothing here does I/O, so that every moment can be tested.
 pub mod address_group;
@@ -11,7 +11,9 @@ pub mod key_slot;
 pub mod rate_limiter;
 pub mod rate_table;
 pub mod refresh;
+pub mod rejection_counts;
 pub mod retry_budget;
 pub mod revocation_slot;
 pub mod server_health;
 pub mod stream_watch;
+pub mod traffic;

@@ -72,6 +72,11 @@ impl Readiness {
         self.conditions.iter().all(|(_, met)| *met)
     }
 
+    /// Each condition by its name, and whether it is met.
+    pub fn into_conditions(self) -> Vec<(String, bool)> {
+        self.conditions
+    }
+
     /// One line; with `verbose`, one for each condition as well.
     pub fn described(&self, verbose: bool) -> String {
         let mut text = String::new();

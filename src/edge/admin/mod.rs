@@ -7,6 +7,7 @@ mod changes;
 mod explaining;
 pub mod health;
 mod revoking;
+pub mod status;
 mod upstreams;
 mod views;
 
@@ -19,7 +20,7 @@ use pingora_core::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 pub use crate::edge::admin::access::Access;
 use crate::{
     edge::{
-        admin::{access::Denial, changes::Change, health::Health},
+        admin::{access::Denial, changes::Change, health::Health, status::History},
         metrics,
         proxy::Shared,
     },
@@ -30,23 +31,6 @@ use crate::{
 const VIEWS: [&str; 8] =
     ["/metrics", "/routes", "/issuers", "/upstreams", "/config", "/revocations", "/rejections", "/"];
 
-/// What `GET /` says.
-const INDEX: &str = "\
-/metrics
-/livez
-/readyz
-/routes
-/issuers
-/upstreams
-/config
-/revocations
-/rejections
-POST /explain
-POST /issuers/NAME/refresh
-POST /revocations
-DELETE /revocations/ID
-";
-
 /// The application behind the admin address.
 #[derive(Debug)]
 pub struct AdminApp {
@@ -54,6 +38,8 @@ pub struct AdminApp {
     pub shared: Arc<Shared>,
     /// Whether the host is alive and ready.
     pub health: Arc<Health>,
+    /// What was counted lately.
+    pub history: History,
     /// Who may ask.
     pub access: Access,
 }
@@ -86,7 +72,8 @@ impl ServeHttp for AdminApp {
             _ => {}
         }
         if let Err(denial) = self.access.may_read(session) {
-            return denied(denial);
+            let is_page = path == "/" && is_reading;
+            return if is_page { status::refusal(denial, &session.req_header().headers) } else { denied(denial) };
         }
         if path == explaining::PATH {
             return not_allowed("POST");
@@ -106,7 +93,7 @@ impl ServeHttp for AdminApp {
             "/config" => json(200, &installed.document),
             "/revocations" => json(200, &self.shared.revocations.view()),
             "/rejections" => json(200, &self.shared.reporter.rejections.view()),
-            _ => text(200, INDEX),
+            _ => status::answer(self),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! count with (`handles`), the text that a scraper reads. It never reads a clock and never decides what is counted.
 mod definitions;
 mod handles;
+mod readings;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,6 +16,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use crate::edge::metrics::definitions::Instruments;
 pub use crate::edge::metrics::definitions::{DEFINITIONS, Definition, Kind};
 pub use crate::edge::metrics::handles::{FetchMetrics, IssuerMetrics, OpenStream, RouteMetrics, UNMATCHED, UpstreamMetrics};
+pub use crate::edge::metrics::readings::{Readings, Sample};
 use crate::state::claims_cache::CacheUse;
 use crate::state::connections::ConnectionLimit;
 
