@@ -39,4 +39,5 @@ mod security_identity_headers;
 mod slow_clients;
 mod support;
 mod systemd;
+mod tls;
 mod tokens;

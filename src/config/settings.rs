@@ -4,7 +4,10 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::secret::Secret;
+use crate::config::settings::listener::Listener;
 use crate::gate::{decide::Ruleset, keys::KeySet, revocation::Revocation};
+
+pub mod listener;
 
 /// A whole configuration.
 #[derive(Debug)]
@@ -65,15 +68,6 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
         }
     }
-}
-
-/// One socket on which requests come in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Its name in routes; its address unless it was given one.
-    pub name: Box<str>,
-    /// Where it listens.
-    pub address: Address,
 }
 
 /// The operators' interface.

@@ -4,7 +4,7 @@
 //! nominates, so that nothing the client sent can remove or join them.
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderName, Method, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{Result, protocols::l4::socket::SocketAddr};
 use pingora_proxy::Session;
@@ -26,8 +26,8 @@ use crate::{
 pub struct Origin<'s> {
     /// The client's address, where it has one.
     pub client: Option<IpAddr>,
-    /// The `Host` as sent.
-    pub host: Option<&'s HeaderValue>,
+    /// The host as sent.
+    pub host: Option<&'s str>,
     /// Whether it came by TLS.
     pub is_encrypted: bool,
 }
@@ -128,9 +128,9 @@ fn write_origin(request: &mut RequestHeader, exchange: &Exchange, origin: Origin
         None => forwarded.push_str("for=unknown"),
     }
     if let Some(host) = origin.host {
-        request.insert_header("X-Forwarded-Host", host.clone())?;
+        request.insert_header("X-Forwarded-Host", host)?;
         // The host was judged: letters, digits, dots, colons and brackets, which need no escape in quotes.
-        forwarded.push_str(&format!(";host=\"{}\"", host.to_str().unwrap_or_default()));
+        forwarded.push_str(&format!(";host=\"{}\"", host));
     }
     forwarded.push_str(&format!(";proto={scheme}"));
     request.insert_header("X-Forwarded-Proto", scheme)?;

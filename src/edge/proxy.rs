@@ -27,7 +27,7 @@ use crate::{
         report::Reporter,
         respond,
         revocations::RevocationKeeper,
-        target,
+        target, tls,
     },
     gate::{
         decide::Decision,
@@ -118,6 +118,7 @@ impl Gateway {
             query: header.uri.query(),
             headers: &header.headers,
             target_bytes: header.raw_path().len(),
+            presented: tls::presented(session),
         }
     }
 
@@ -252,7 +253,7 @@ impl ProxyHttp for Gateway {
         Connection::expect_head(session, exchange.head_patience);
         let origin = Origin {
             client: forwarding::client_address(session),
-            host: session.req_header().headers.get(http::header::HOST),
+            host: target::host(session.req_header()),
             is_encrypted: forwarding::is_encrypted(session),
         };
         forwarding::rewrite_request(request, exchange, origin)

@@ -25,6 +25,14 @@ pub fn authority_and_path(header: &RequestHeader) -> (Option<&str>, &str) {
     }
 }
 
+/// The host that a request is for, as it was sent: of HTTP/2 it is the authority of the target.
+pub fn host(header: &RequestHeader) -> Option<&str> {
+    match header.headers.get(http::header::HOST) {
+        Some(host) => host.to_str().ok(),
+        None => header.uri.authority().map(|authority| authority.as_str()),
+    }
+}
+
 fn is_http(scheme: &[u8]) -> bool {
     scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
 }

@@ -13,6 +13,7 @@
 //! `VerifiedToken` and `Identity` have private fields and one maker each: the compiler proves that nothing skips a
 //! check.
 pub mod algorithm;
+pub mod certificates;
 pub mod claims;
 pub mod condition;
 pub mod cookies;

@@ -83,10 +83,39 @@ pub const LISTENER: &[Key] = &[
         Shape::Pattern("^(unix:.+|(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]{1,5})$"),
         "where it listens: an IPv4 address and port, an IPv6 address in brackets and port, or unix:/path",
     ),
-    Key::later("tls"),
-    Key::later("http2"),
+    Key::optional("tls", Shape::Mapping(LISTENER_TLS), "certificates; without it requests come unencrypted"),
+    Key::optional(
+        "http2",
+        Shape::Boolean,
+        "whether it speaks HTTP/2 too: chosen by clients with tls, by prior knowledge without; on with tls, off without",
+    ),
     Key::later("proxy_protocol"),
     Key::later("redirect"),
+];
+
+/// `listeners[].tls`.
+pub const LISTENER_TLS: &[Key] = &[
+    Key::required(
+        "certificates",
+        Shape::List { of: &Shape::Mapping(CERTIFICATE), least: 1 },
+        "one for each name that clients may ask for; the first is for all others; read again when the files change",
+    ),
+    Key::optional(
+        "client_ca_file",
+        Shape::Text,
+        "PEM certificates of the authorities that sign the certificates of clients; read again when it changes",
+    ),
+    Key::optional(
+        "client_certificate",
+        Shape::OrNone(&Shape::Choice(&["optional", "required"])),
+        "whether clients must have one, may have one or are not asked; required where there is a client_ca_file",
+    ),
+];
+
+/// `listeners[].tls.certificates[]`.
+pub const CERTIFICATE: &[Key] = &[
+    Key::required("certificate_file", Shape::Text, "PEM certificate, and those that lead to its authority"),
+    Key::required("private_key_file", Shape::Text, "its private key in PEM"),
 ];
 
 /// `admin`.

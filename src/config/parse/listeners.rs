@@ -2,8 +2,10 @@
 use crate::config::keys::top::LISTENER;
 use crate::config::parse::address;
 use crate::config::parse::context::{Context, Unique, check_name};
+use crate::config::parse::listener_tls;
 use crate::config::parse::section::Section;
-use crate::config::settings::{Address, Listener};
+use crate::config::settings::Address;
+use crate::config::settings::listener::Listener;
 
 /// The listeners, and the names that routes may use for them.
 #[derive(Debug, Default)]
@@ -42,10 +44,15 @@ pub(in crate::config) fn read(top: &Section<'_>, context: &mut Context<'_>) -> L
             }
             found.names.push(name.clone());
         }
+        let tls = listener_tls::read(&section, context);
+        let http2 = match section.optional("http2") {
+            Some(field) => field.boolean(&mut context.problems).unwrap_or_default(),
+            None => section.mentions("tls"),
+        };
         let (Some((field, address)), Some(name)) = (address, name) else { continue };
         address::refuse_overlap(field, &address, &found.taken, &mut context.problems);
         found.taken.push((address.clone(), field.position().line));
-        found.listeners.push(Listener { name, address });
+        found.listeners.push(Listener { name, address, tls, http2 });
     }
     found
 }

@@ -21,6 +21,7 @@ mod headers;
 mod identity;
 mod issuers;
 mod key_source;
+mod listener_tls;
 mod listeners;
 mod path;
 mod process;

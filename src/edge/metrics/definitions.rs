@@ -218,6 +218,8 @@ instruments! {
         "1 when the source of revocations (file, url or own) was read as it is now; 0 when the last good list serves instead";
     access_log_dropped: IntCounter = "portcullis_access_log_dropped_total", [], NONE,
         "Lines of the access log that were lost because its reader was slow or could not be written to";
+    certificate_not_after: GaugeVec = "portcullis_tls_certificate_not_after_timestamp_seconds", ["listener", "certificate"], NONE,
+        "Until when a listener's certificate, named by its file, is valid, in seconds since the epoch";
     build_info: IntGaugeVec = "portcullis_build_info", ["version", "revision"], NONE,
         "Always 1; the labels say what is running";
 }
