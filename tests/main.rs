@@ -23,6 +23,7 @@ mod documentation;
 mod folding_upstreams;
 mod framing;
 mod fuzzing;
+mod http2;
 mod identity_provider;
 mod init;
 mod key_sets;

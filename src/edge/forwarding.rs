@@ -30,6 +30,8 @@ pub struct Origin<'s> {
     pub host: Option<&'s str>,
     /// Whether it came by TLS.
     pub is_encrypted: bool,
+    /// The version of HTTP that it came by.
+    pub version: Version,
 }
 
 /// The address of the client; nothing for a unix socket.
@@ -138,7 +140,7 @@ fn write_origin(request: &mut RequestHeader, exchange: &Exchange, origin: Origin
     request.insert_header("X-Request-Id", exchange.identifiers.request())?;
     request.insert_header("traceparent", exchange.identifiers.traceparent())?;
     // RFC 9110 §7.6.3: a gateway says that it forwarded.
-    let version = match request.version {
+    let version = match origin.version {
         Version::HTTP_2 => "2.0",
         Version::HTTP_10 => "1.0",
         _ => "1.1",

@@ -161,6 +161,10 @@ impl ProxyHttp for Gateway {
         if !session.is_upgrade_req() {
             session.set_read_timeout(Some(self.shared.body_timeout));
         }
+        if session.is_http2() {
+            // Streams have no line of their own on which the guard could see that nothing is taken.
+            session.set_write_timeout(Some(self.shared.body_timeout));
+        }
         Ok(())
     }
 
@@ -255,6 +259,7 @@ impl ProxyHttp for Gateway {
             client: forwarding::client_address(session),
             host: target::host(session.req_header()),
             is_encrypted: forwarding::is_encrypted(session),
+            version: session.req_header().version,
         };
         forwarding::rewrite_request(request, exchange, origin)
     }

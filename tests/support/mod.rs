@@ -8,6 +8,7 @@ pub(crate) mod corpora;
 pub(crate) mod fixture;
 pub(crate) mod folder;
 pub(crate) mod gateway;
+pub(crate) mod http2;
 pub(crate) mod jwks_server;
 pub(crate) mod keys;
 pub(crate) mod minted;
