@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::secret::Secret;
 use crate::config::settings::listener::Listener;
-use crate::gate::{decide::Ruleset, keys::KeySet, revocation::Revocation};
+use crate::gate::{decide::Ruleset, keys::KeySet, provenance::TrustedProxies, revocation::Revocation};
 
 pub mod listener;
 
@@ -46,6 +46,8 @@ pub struct Live {
     pub upstreams: Vec<Upstream>,
     /// Where the operators' revocations come from.
     pub revocation: Option<RevocationSource>,
+    /// Whose word on clients is taken.
+    pub trusted_proxies: TrustedProxies,
     /// Whether header names with an underscore are removed.
     pub drop_underscore_headers: bool,
     /// The configuration as written, variables unexpanded and secrets left out, for `GET /config`.

@@ -17,6 +17,7 @@ use crate::{
         cors::Answer,
         decide::{Decision, Passage},
         firewall::Ownership,
+        provenance::Provenance,
         route::{Route, RouteId},
     },
 };
@@ -24,18 +25,16 @@ use crate::{
 /// What portcullis itself knows of the connection that a request came by.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'s> {
-    /// The client's address, where it has one.
-    pub client: Option<IpAddr>,
+    /// The client, and the proxies that it came through.
+    pub provenance: &'s Provenance,
     /// The host as sent.
     pub host: Option<&'s str>,
-    /// Whether it came by TLS.
-    pub is_encrypted: bool,
     /// The version of HTTP that it came by.
     pub version: Version,
 }
 
-/// The address of the client; nothing for a unix socket.
-pub fn client_address(session: &Session) -> Option<IpAddr> {
+/// The address of the connection's peer, or of whom the PROXY protocol names; nothing for a unix socket.
+pub fn peer_address(session: &Session) -> Option<IpAddr> {
     match session.client_addr()? {
         SocketAddr::Inet(address) => Some(address.ip().to_canonical()),
         SocketAddr::Unix(_) => None,
@@ -113,30 +112,38 @@ fn remove_owned(request: &mut RequestHeader, installed: &Installed, id: RouteId,
     }
 }
 
-/// `X-Forwarded-*` and `Forwarded` (RFC 7239) say the same; both say only what portcullis itself saw.
+/// `X-Forwarded-*` and `Forwarded` (RFC 7239) say the same: what portcullis itself saw, and what trusted proxies did.
 fn write_origin(request: &mut RequestHeader, exchange: &Exchange, origin: Origin<'_>) -> Result<()> {
-    let scheme = if origin.is_encrypted { "https" } else { "http" };
+    let Provenance { client, proxies, is_encrypted, host } = origin.provenance;
+    let scheme = if *is_encrypted { "https" } else { "http" };
     let mut forwarded = String::with_capacity(96);
-    match origin.client {
-        Some(client) => {
-            let client_text = client.to_string();
-            match client {
-                IpAddr::V4(_) => forwarded.push_str(&format!("for={client_text}")),
-                IpAddr::V6(_) => forwarded.push_str(&format!("for=\"[{client_text}]\"")),
-            }
-            request.insert_header("X-Forwarded-For", client_text.as_str())?;
-            request.insert_header("X-Real-IP", client_text)?;
+    push_node(&mut forwarded, *client);
+    if let Some(client) = client {
+        let mut list = client.to_string();
+        request.insert_header("X-Real-IP", list.as_str())?;
+        // Without gaps: who reads it counts from its end.
+        let known = proxies.iter().map(|proxy| proxy.map_or_else(|| "unknown".to_owned(), |proxy| proxy.to_string()));
+        for proxy in known {
+            list.push_str(", ");
+            list.push_str(&proxy);
         }
-        None => forwarded.push_str("for=unknown"),
+        request.insert_header("X-Forwarded-For", list)?;
     }
-    if let Some(host) = origin.host {
+    if let Some(host) = host.as_deref().or(origin.host) {
         request.insert_header("X-Forwarded-Host", host)?;
         // The host was judged: letters, digits, dots, colons and brackets, which need no escape in quotes.
-        forwarded.push_str(&format!(";host=\"{}\"", host));
+        forwarded.push_str(&format!(";host=\"{host}\""));
     }
     forwarded.push_str(&format!(";proto={scheme}"));
+    for proxy in proxies {
+        forwarded.push_str(", ");
+        push_node(&mut forwarded, *proxy);
+    }
     request.insert_header("X-Forwarded-Proto", scheme)?;
     request.insert_header("Forwarded", forwarded)?;
+    if let Some(state) = &exchange.trace_state {
+        request.insert_header("tracestate", state.as_str())?;
+    }
     request.insert_header("X-Request-Id", exchange.identifiers.request())?;
     request.insert_header("traceparent", exchange.identifiers.traceparent())?;
     // RFC 9110 §7.6.3: a gateway says that it forwarded.
@@ -147,6 +154,15 @@ fn write_origin(request: &mut RequestHeader, exchange: &Exchange, origin: Origin
     };
     request.append_header(header::VIA, format!("{version} portcullis"))?;
     Ok(())
+}
+
+/// RFC 7239 §6: addresses of IPv6 are in brackets and quotes.
+fn push_node(forwarded: &mut String, node: Option<IpAddr>) {
+    match node {
+        Some(IpAddr::V4(address)) => forwarded.push_str(&format!("for={address}")),
+        Some(IpAddr::V6(address)) => forwarded.push_str(&format!("for=\"[{address}]\"")),
+        None => forwarded.push_str("for=unknown"),
+    }
 }
 
 fn write_identity(request: &mut RequestHeader, installed: &Installed, identity: &Identity) -> Result<()> {

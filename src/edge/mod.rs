@@ -23,6 +23,7 @@ pub mod open_files;
 pub mod preconditions;
 pub mod proxy;
 pub mod readiness;
+pub mod redirect;
 pub mod rejections;
 pub mod report;
 pub mod respond;

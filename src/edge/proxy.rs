@@ -24,6 +24,7 @@ use crate::{
         installed::Installed,
         issuer_keys::KeyWaiters,
         metrics::Metrics,
+        redirect,
         report::Reporter,
         respond,
         revocations::RevocationKeeper,
@@ -32,6 +33,7 @@ use crate::{
     gate::{
         decide::Decision,
         issuer::IssuerId,
+        provenance::Provenance,
         rejection::{Refusal, Rejection},
         request::Request,
         route::{Action, ListenerId, UpstreamId},
@@ -48,6 +50,8 @@ use crate::{
 pub struct Gateway {
     /// Which listener it serves.
     pub listener: ListenerId,
+    /// The port to which it sends all requests by https; nothing where it serves them.
+    pub redirect: Option<u16>,
     /// What all listeners share.
     pub shared: Arc<Shared>,
 }
@@ -75,13 +79,13 @@ impl Gateway {
     /// Decides a request, waiting once for keys where that may help.
     async fn decide(&self, session: &Session, exchange: &mut Exchange) -> Judgement {
         let mut patience = Patience::MayWait;
-        let address = forwarding::client_address(session).map(AddressGroup::of);
+        let address = exchange.provenance.client.map(AddressGroup::of);
         let failures = self.shared.failed_authentications.as_ref().zip(address);
         loop {
             let began = clock::monotonic();
             let wait = failures.and_then(|(failures, address)| failures.wait(address, began));
             let judgement = {
-                let request = self.request(session);
+                let request = self.request(session, &exchange.provenance);
                 exchange.installed.gatekeeper.decide_after(&request, clock::unix_time(), patience, wait)
             };
             let Decision::AwaitKeys(issuer) = judgement.decision else {
@@ -104,14 +108,14 @@ impl Gateway {
         }
     }
 
-    fn request<'s>(&self, session: &'s Session) -> Request<'s> {
+    fn request<'s>(&self, session: &'s Session, provenance: &Provenance) -> Request<'s> {
         let header = session.req_header();
         let (authority, path) = target::authority_and_path(header);
         Request {
             listener: self.listener,
-            client: forwarding::client_address(session),
+            client: provenance.client,
             version: header.version,
-            is_encrypted: forwarding::is_encrypted(session),
+            is_encrypted: provenance.is_encrypted,
             method: header.method.as_str(),
             authority,
             path,
@@ -120,6 +124,23 @@ impl Gateway {
             target_bytes: header.raw_path().len(),
             presented: tls::presented(session),
         }
+    }
+
+    /// Sends a request to the same host and path by https, whoever it is of. Only one that is well-formed: there is no
+    /// telling where another would get.
+    async fn send_to_https(&self, session: &mut Session, exchange: &mut Exchange, port: u16) -> Result<bool> {
+        let location = {
+            let request = self.request(session, &exchange.provenance);
+            exchange.installed.gatekeeper.ruleset().shape(&request).map(|shape| redirect::location(&request, &shape, port))
+        };
+        match location {
+            Ok(location) => {
+                let response = redirect::response(&location)?;
+                respond::answer(session, response, None, exchange.identifiers.request()).await?;
+            }
+            Err(refusal) => self.refuse(session, exchange, refusal).await?,
+        }
+        Ok(true)
     }
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, refusal: Refusal) -> Result<()> {
@@ -154,6 +175,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        let (peer, is_encrypted) = (forwarding::peer_address(session), forwarding::is_encrypted(session));
+        if let Err(refusal) = exchange.arrive(peer, is_encrypted, &session.req_header().headers) {
+            exchange.refusal = Some(refusal);
+        }
         Connection::note_request(session, exchange.identifiers);
         framing::keep_connection(session);
         framing::restore_content_length(session)?;
@@ -174,6 +199,13 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
             self.refuse(session, exchange, malformed(fault)).await?;
             return Ok(true);
+        }
+        if let Some(refusal) = exchange.refusal.take() {
+            self.refuse(session, exchange, refusal).await?;
+            return Ok(true);
+        }
+        if let Some(port) = self.redirect {
+            return self.send_to_https(session, exchange, port).await;
         }
         let mut judgement = self.decide(session, exchange).await;
         let decision = std::mem::replace(&mut judgement.decision, Decision::Pass(None));
@@ -256,9 +288,8 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         Connection::expect_head(session, exchange.head_patience);
         let origin = Origin {
-            client: forwarding::client_address(session),
+            provenance: &exchange.provenance,
             host: target::host(session.req_header()),
-            is_encrypted: forwarding::is_encrypted(session),
             version: session.req_header().version,
         };
         forwarding::rewrite_request(request, exchange, origin)
@@ -348,7 +379,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
-        self.shared.reporter.report(session, error, exchange, forwarding::client_address(session));
+        self.shared.reporter.report(session, error, exchange, exchange.provenance.client);
         Connection::expect_request(session);
     }
 

@@ -173,7 +173,9 @@ impl Reporter {
             upstream: attempt.and_then(|attempt| exchange.installed.upstream_name(attempt.upstream)),
             server: attempt.map(|attempt| attempt.server.as_ref()),
             upstream_duration: exchange.upstream_duration,
-            auth: Some(auth_record(exchange, verdict, subject.as_deref(), error)),
+            // Nobody was judged whom the listener sent elsewhere.
+            auth: (exchange.judgement.is_some() || exchange.refusal.is_some() || error.is_some())
+                .then(|| auth_record(exchange, verdict, subject.as_deref(), error)),
         });
     }
 

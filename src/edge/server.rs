@@ -96,6 +96,7 @@ impl Assembly {
             gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0).with_revocations(Arc::clone(revocations.slot())),
             upstreams: Arc::clone(&upstreams),
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+            trusted_proxies: live.trusted_proxies,
             drop_underscore_headers: live.drop_underscore_headers,
             document: live.document,
             required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
@@ -235,7 +236,7 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>, c
     let guard = new_guard(startup, shared);
     let limits = shared.installed.load().gatekeeper.ruleset().limits;
     for (listener, settings) in (0..).map(ListenerId).zip(&startup.listeners) {
-        let gateway = Gateway { listener, shared: Arc::clone(shared) };
+        let gateway = Gateway { listener, redirect: settings.redirect, shared: Arc::clone(shared) };
         let mut proxy = http_proxy(&server.configuration, gateway);
         let mut options = HttpServerOptions::default();
         // So that CONNECT reaches the gate, where it is refused, counted and logged like everything else.

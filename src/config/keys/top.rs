@@ -38,7 +38,13 @@ pub const KEYS: &[Key] = &[
     ),
     Key::optional("admin", Shape::Mapping(ADMIN), "the operators' interface: metrics, health, status"),
     Key::optional("server", Shape::Mapping(SERVER), "the process itself"),
-    Key::later("trusted_proxies"),
+    Key::with_default(
+        "trusted_proxies",
+        TEXTS,
+        "[]",
+        "networks of proxies in front whose word on clients is taken (X-Forwarded-*, Forwarded, X-Request-Id, \
+         traceparent, PROXY protocol); unix is whoever comes by a unix socket",
+    ),
     Key::optional("limits", Shape::Mapping(LIMITS), "limits on what a client may send, and how slowly"),
     Key::optional(
         "issuers",
@@ -89,8 +95,22 @@ pub const LISTENER: &[Key] = &[
         Shape::Boolean,
         "whether it speaks HTTP/2 too: chosen by clients with tls, by prior knowledge without; on with tls, off without",
     ),
-    Key::later("proxy_protocol"),
-    Key::later("redirect"),
+    Key::with_default(
+        "proxy_protocol",
+        Shape::Boolean,
+        "false",
+        "every connection begins with a header of the PROXY protocol, version 1 or 2, that says who the client is",
+    ),
+    Key::optional(
+        "redirect",
+        Shape::Choice(&["https"]),
+        "every request is sent to the same host and path by https, and none is forwarded",
+    ),
+    Key::optional(
+        "redirect_port",
+        Shape::Whole { least: 1, most: 65535 },
+        "the port to which; that of a listener with tls, 443 before others, and 443 where there is none",
+    ),
 ];
 
 /// `listeners[].tls`.

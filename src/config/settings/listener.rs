@@ -14,6 +14,10 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Whether it speaks HTTP/2 besides HTTP/1.1: by ALPN with TLS, by prior knowledge without.
     pub http2: bool,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// The port to which requests are sent by https; nothing where they are served.
+    pub redirect: Option<u16>,
 }
 
 /// TLS of a listener. The files were seen to be right when the configuration was read; they are read again when it starts,
