@@ -229,6 +229,7 @@ impl Head {
             query: Some("expand=lines&page=2"),
             headers: &self.fields,
             target_bytes: self.path.len() + 20,
+            presented: None,
         }
     }
 }

@@ -88,7 +88,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut exchange = Exchange::begin(Arc::clone(&INSTALLED), METRICS.in_flight());
     exchange.judgement = Some(judgement);
-    let origin = Origin { client, host: sent.get("host"), is_encrypted: first.contains('s') };
+    let origin = Origin { client, host: sent.get("host").and_then(|host| host.to_str().ok()), is_encrypted: first.contains('s'), version: http::Version::HTTP_11 };
     rewrite_request(&mut request, &exchange, origin).expect("values that fit");
     let told = &request.headers;
     let address = client.map(|client| client.to_string());

@@ -114,6 +114,7 @@ pub fn request<'r>(method: &'r str, path: &'r str, query: Option<&'r str>, heade
         query,
         headers,
         target_bytes: path.len(),
+        presented: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! From text to values: [`yaml`] makes a [`tree`] of positioned nodes, [`expand`] fills in variables, [`field`] and
 //! [`mapping`] read values; every problem goes to [`error::Problems`], which [`render`] shows.
 pub mod bounds;
+pub mod certificate;
 pub mod client_certificate;
 pub mod error;
 pub mod expand;

@@ -6,7 +6,10 @@ mod upstream;
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::secret::Secret;
-use crate::gate::{decide::Ruleset, keys::KeySet, revocation::Revocation};
+use crate::config::settings::listener::Listener;
+use crate::gate::{decide::Ruleset, keys::KeySet, provenance::TrustedProxies, revocation::Revocation};
+
+pub mod listener;
 
 pub use crate::config::settings::upstream::{
     Balance, CertificateFiles, HashKey, HealthCheck, HealthProbe, Upstream, UpstreamAddress, UpstreamProtocol,
@@ -50,6 +53,8 @@ pub struct Live {
     pub upstreams: Vec<Upstream>,
     /// Where the operators' revocations come from.
     pub revocation: Option<RevocationSource>,
+    /// Whose word on clients is taken.
+    pub trusted_proxies: TrustedProxies,
     /// Whether header names with an underscore are removed.
     pub drop_underscore_headers: bool,
     /// The configuration as written, variables unexpanded and secrets left out, for `GET /config`.
@@ -72,15 +77,6 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
         }
     }
-}
-
-/// One socket on which requests come in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Its name in routes; its address unless it was given one.
-    pub name: Box<str>,
-    /// Where it listens.
-    pub address: Address,
 }
 
 /// The operators' interface.

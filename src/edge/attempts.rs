@@ -17,7 +17,6 @@ use crate::{
         clock,
         exchange::{Attempt, Exchange},
         failure::{cause_of, is_timeout},
-        forwarding,
         guard::Connection,
         stream,
         upstream::{NoServer, RequestKey},
@@ -39,7 +38,7 @@ pub fn next_server(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
         Some((Action::Respond { .. }, _)) | None => return Err(Error::new(ErrorType::InternalError)),
     };
     let installed = Arc::clone(&exchange.installed);
-    let key = request_key(session, exchange, upstream);
+    let key = request_key(exchange, upstream);
     let tried = exchange.attempt.as_ref().map_or(&[][..], |attempt| &attempt.tried);
     let mut chosen = match installed.upstreams.choose(upstream, tried, key) {
         Ok(chosen) => chosen,
@@ -78,12 +77,12 @@ pub fn next_server(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
 }
 
 /// What a request is distributed by, where its upstream does.
-fn request_key(session: &Session, exchange: &Exchange, upstream: UpstreamId) -> Option<RequestKey> {
+fn request_key(exchange: &Exchange, upstream: UpstreamId) -> Option<RequestKey> {
     let subject = match exchange.installed.upstreams.distributes_by(upstream)? {
         HashKey::Subject => subject_key(exchange),
         HashKey::Address => None,
     };
-    subject.or_else(|| forwarding::client_address(session).map(RequestKey::of_address))
+    subject.or_else(|| exchange.provenance.client.map(RequestKey::of_address))
 }
 
 fn subject_key(exchange: &Exchange) -> Option<RequestKey> {

@@ -1,8 +1,11 @@
 //! One request and its response while they pass: what was decided, what was measured, what is to be told.
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
+
+use http::HeaderMap;
 
 use crate::{
     edge::{
@@ -12,8 +15,10 @@ use crate::{
         upstream::{HealthSlot, Target},
     },
     gate::{
+        provenance::Provenance,
         rejection::Refusal,
         route::{Route, UpstreamId},
+        trace::{self, REQUEST_ID_BYTES_MAX},
     },
     state::{gatekeeper::Judgement, rate_limiter::Tally, stream_watch::StreamEnd},
 };
@@ -29,6 +34,10 @@ pub struct Exchange {
     pub started: Instant,
     /// Names it, inside and outside.
     pub identifiers: Identifiers,
+    /// Where it came from.
+    pub provenance: Provenance,
+    /// What other systems say of its trace, where they are believed.
+    pub trace_state: Option<String>,
     /// What the gatekeeper said; nothing before it was asked.
     pub judgement: Option<Judgement>,
     /// What limits on rates said of it.
@@ -73,6 +82,8 @@ impl Exchange {
             started_at: clock::now(),
             started: clock::monotonic(),
             identifiers: Identifiers::random(),
+            provenance: Provenance::default(),
+            trace_state: None,
             judgement: None,
             tally: Tally::default(),
             refusal: None,
@@ -86,19 +97,41 @@ impl Exchange {
         }
     }
 
+    /// Its head was read: it came by this peer, whose word is taken where it is trusted. Whether it can be read is said.
+    ///
+    /// # Errors
+    /// What a trusted proxy says can be read in two ways.
+    pub fn arrive(&mut self, peer: Option<IpAddr>, is_encrypted: bool, headers: &HeaderMap) -> Result<(), Refusal> {
+        self.provenance = Provenance::direct(peer, is_encrypted);
+        let trusted = &self.installed.trusted_proxies;
+        if !trusted.trust(peer) {
+            return Ok(());
+        }
+        self.identifiers.adopt(headers);
+        self.trace_state = trace::context(headers).and_then(|context| context.state);
+        self.provenance = Provenance::of(trusted, peer, is_encrypted, headers)?;
+        Ok(())
+    }
+
     /// The route, once it was found.
     pub fn route(&self) -> Option<&Route> {
         self.installed.gatekeeper.ruleset().routes.route(self.judgement.as_ref()?.route?)
     }
 }
 
-/// The names that an exchange is given: 128 random bits for itself and its trace, 64 for its place in the trace.
+/// The names that an exchange is given: 128 random bits for itself and its trace, 64 for its place in the trace. What
+/// trusted proxies gave it stays.
 #[derive(Clone, Copy, Debug)]
 pub struct Identifiers {
-    request: [u8; 32],
+    request: [u8; REQUEST_ID_BYTES_MAX],
+    request_bytes: usize,
     trace: [u8; 32],
     span: [u8; 16],
+    flags: u8,
 }
+
+/// The trace id is random (W3C Trace Context §3.2.2.4), and the trace not sampled.
+const RANDOM: u8 = 2;
 
 impl Identifiers {
     /// New names.
@@ -108,7 +141,13 @@ impl Identifiers {
         if aws_lc_rs::rand::fill(&mut bytes).is_err() {
             log::error!("the system gave no random bytes for a request id");
         }
-        let mut identifiers = Self { request: [b'0'; 32], trace: [b'0'; 32], span: [b'0'; 16] };
+        let mut identifiers = Self {
+            request: [b'0'; REQUEST_ID_BYTES_MAX],
+            request_bytes: 32,
+            trace: [b'0'; 32],
+            span: [b'0'; 16],
+            flags: RANDOM,
+        };
         let (request, rest) = bytes.split_at(16);
         let (trace, span) = rest.split_at(16);
         write_hexadecimal(&mut identifiers.request, request);
@@ -117,9 +156,22 @@ impl Identifiers {
         identifiers
     }
 
+    /// Takes the names that the request already has.
+    fn adopt(&mut self, headers: &HeaderMap) {
+        if let Some(id) = trace::request_id(headers) {
+            self.request.iter_mut().zip(id.bytes()).for_each(|(place, byte)| *place = byte);
+            self.request_bytes = id.len().min(REQUEST_ID_BYTES_MAX);
+        }
+        if let Some(context) = trace::context(headers) {
+            self.trace.iter_mut().zip(context.trace_id.bytes()).for_each(|(place, byte)| *place = byte);
+            self.flags = context.flags;
+        }
+    }
+
     /// The request id.
     pub fn request(&self) -> &str {
-        std::str::from_utf8(&self.request).unwrap_or_default()
+        let bytes = self.request.get(..self.request_bytes).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
     }
 
     /// The trace id (W3C Trace Context).
@@ -127,15 +179,15 @@ impl Identifiers {
         std::str::from_utf8(&self.trace).unwrap_or_default()
     }
 
-    /// A number that is as random as they are, for what is drawn by lot.
+    /// A random number, whoever named the request, for what is drawn by lot.
     pub fn lot(&self) -> u8 {
-        let digits = self.request.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = self.span.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
         digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).unwrap_or_default()
     }
 
-    /// The `traceparent` to forward: a new trace, not sampled, whose id is random.
+    /// The `traceparent` to forward: this request's place in its trace.
     pub fn traceparent(&self) -> String {
-        format!("00-{}-{}-02", self.trace(), std::str::from_utf8(&self.span).unwrap_or_default())
+        format!("00-{}-{}-{:02x}", self.trace(), std::str::from_utf8(&self.span).unwrap_or_default(), self.flags)
     }
 }
 

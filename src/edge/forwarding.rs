@@ -4,7 +4,7 @@
 //! nominates, so that nothing the client sent can remove or join them.
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderName, Method, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{Result, protocols::l4::socket::SocketAddr};
 use pingora_proxy::Session;
@@ -22,6 +22,7 @@ use crate::{
         cors::Answer,
         decide::{Decision, Passage},
         firewall::Ownership,
+        provenance::Provenance,
         route::{Route, RouteId},
     },
     state::gatekeeper::Judgement,
@@ -30,16 +31,18 @@ use crate::{
 /// What portcullis itself knows of the connection that a request came by.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'s> {
-    /// The client's address, where it has one.
-    pub client: Option<IpAddr>,
-    /// The `Host` as sent.
-    pub host: Option<&'s HeaderValue>,
-    /// Whether it came by TLS.
-    pub is_encrypted: bool,
+    /// The client, and the proxies that it came through.
+    pub provenance: &'s Provenance,
+    /// The host as sent.
+    pub host: Option<&'s str>,
+    /// The version of HTTP that it came by.
+    pub version: Version,
+    /// What other systems say of its trace.
+    pub trace_state: Option<&'s str>,
 }
 
-/// The address of the client; nothing for a unix socket.
-pub fn client_address(session: &Session) -> Option<IpAddr> {
+/// The address of the connection's peer, or of whom the PROXY protocol names; nothing for a unix socket.
+pub fn peer_address(session: &Session) -> Option<IpAddr> {
     match session.client_addr()? {
         SocketAddr::Inet(address) => Some(address.ip().to_canonical()),
         SocketAddr::Unix(_) => None,
@@ -97,7 +100,7 @@ pub fn rewrite_judged(
     if let Some(left) = forwards_left(request) {
         request.insert_header(header::MAX_FORWARDS, left.saturating_sub(1))?;
     }
-    write_origin(request, identifiers, origin)?;
+    write_origin(request, &identifiers, origin)?;
     if let Some(host) = &route.rewrite.host {
         request.insert_header(header::HOST, host.as_ref())?;
     }
@@ -130,40 +133,57 @@ fn remove_owned(request: &mut RequestHeader, installed: &Installed, id: RouteId,
     }
 }
 
-/// `X-Forwarded-*` and `Forwarded` (RFC 7239) say the same; both say only what portcullis itself saw.
-fn write_origin(request: &mut RequestHeader, identifiers: Identifiers, origin: Origin<'_>) -> Result<()> {
-    let scheme = if origin.is_encrypted { "https" } else { "http" };
+/// `X-Forwarded-*` and `Forwarded` (RFC 7239) say the same: what portcullis itself saw, and what trusted proxies did.
+fn write_origin(request: &mut RequestHeader, identifiers: &Identifiers, origin: Origin<'_>) -> Result<()> {
+    let Provenance { client, proxies, is_encrypted, host } = origin.provenance;
+    let scheme = if *is_encrypted { "https" } else { "http" };
     let mut forwarded = String::with_capacity(96);
-    match origin.client {
-        Some(client) => {
-            let client_text = client.to_string();
-            match client {
-                IpAddr::V4(_) => forwarded.push_str(&format!("for={client_text}")),
-                IpAddr::V6(_) => forwarded.push_str(&format!("for=\"[{client_text}]\"")),
-            }
-            request.insert_header("X-Forwarded-For", client_text.as_str())?;
-            request.insert_header("X-Real-IP", client_text)?;
+    push_node(&mut forwarded, *client);
+    if let Some(client) = client {
+        let mut list = client.to_string();
+        request.insert_header("X-Real-IP", list.as_str())?;
+        // Without gaps: who reads it counts from its end.
+        let known = proxies.iter().map(|proxy| proxy.map_or_else(|| "unknown".to_owned(), |proxy| proxy.to_string()));
+        for proxy in known {
+            list.push_str(", ");
+            list.push_str(&proxy);
         }
-        None => forwarded.push_str("for=unknown"),
+        request.insert_header("X-Forwarded-For", list)?;
     }
-    if let Some(host) = origin.host {
-        request.insert_header("X-Forwarded-Host", host.clone())?;
+    if let Some(host) = host.as_deref().or(origin.host) {
+        request.insert_header("X-Forwarded-Host", host)?;
         // The host was judged: letters, digits, dots, colons and brackets, which need no escape in quotes.
-        forwarded.push_str(&format!(";host=\"{}\"", host.to_str().unwrap_or_default()));
+        forwarded.push_str(&format!(";host=\"{host}\""));
     }
     forwarded.push_str(&format!(";proto={scheme}"));
+    for proxy in proxies {
+        forwarded.push_str(", ");
+        push_node(&mut forwarded, *proxy);
+    }
     request.insert_header("X-Forwarded-Proto", scheme)?;
     request.insert_header("Forwarded", forwarded)?;
+    if let Some(state) = origin.trace_state {
+        request.insert_header("tracestate", state)?;
+    }
     request.insert_header("X-Request-Id", identifiers.request())?;
     request.insert_header("traceparent", identifiers.traceparent())?;
     // RFC 9110 §7.6.3: a gateway says that it forwarded.
-    let version = match request.version {
+    let version = match origin.version {
         Version::HTTP_2 => "2.0",
         Version::HTTP_10 => "1.0",
         _ => "1.1",
     };
     request.append_header(header::VIA, format!("{version} portcullis"))?;
     Ok(())
+}
+
+/// RFC 7239 §6: addresses of IPv6 are in brackets and quotes.
+fn push_node(forwarded: &mut String, node: Option<IpAddr>) {
+    match node {
+        Some(IpAddr::V4(address)) => forwarded.push_str(&format!("for={address}")),
+        Some(IpAddr::V6(address)) => forwarded.push_str(&format!("for=\"[{address}]\"")),
+        None => forwarded.push_str("for=unknown"),
+    }
 }
 
 fn write_identity(request: &mut RequestHeader, installed: &Installed, identity: &Identity) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::{
     },
     gate::{
         firewall::HeaderFirewall,
+        provenance::TrustedProxies,
         rejection::Rejection,
         route::{HeaderChanges, RouteId, UpstreamId},
     },
@@ -24,6 +25,8 @@ pub struct Installed {
     pub gatekeeper: Gatekeeper,
     /// Where requests go.
     pub upstreams: Arc<Upstreams>,
+    /// Whose word on clients is taken.
+    pub trusted_proxies: TrustedProxies,
     /// Whether header names with an underscore are removed.
     pub drop_underscore_headers: bool,
     /// The configuration as written, for `GET /config`.
@@ -64,6 +67,8 @@ pub struct Parts {
     pub upstreams: Arc<Upstreams>,
     /// Names of the upstreams, by position.
     pub upstream_names: Vec<Box<str>>,
+    /// Whose word on clients is taken.
+    pub trusted_proxies: TrustedProxies,
     /// Whether header names with an underscore are removed.
     pub drop_underscore_headers: bool,
     /// The configuration as written.
@@ -104,6 +109,7 @@ impl Installed {
             upstream_names: parts.upstream_names,
             gatekeeper: parts.gatekeeper,
             upstreams: parts.upstreams,
+            trusted_proxies: parts.trusted_proxies,
             drop_underscore_headers: parts.drop_underscore_headers,
             document: parts.document,
             required_for_readiness: parts.required_for_readiness,

@@ -11,7 +11,9 @@ use std::{
 
 use crate::{
     config::settings::{Address, LogOutput, Startup, StateDirectory},
-    edge::{access_log::AccessLogError, metrics::MetricsError, state_directory, upstream::UpstreamError},
+    edge::{
+        access_log::AccessLogError, metrics::MetricsError, state_directory, tls::MaterialError, upstream::UpstreamError,
+    },
 };
 
 /// Why a process cannot start.
@@ -31,6 +33,8 @@ pub enum StartError {
     Metrics(MetricsError),
     /// The system gives no random bytes.
     Randomness,
+    /// The certificates of a listener cannot be used.
+    Certificates(MaterialError),
     /// An upstream cannot be made ready.
     Upstream(UpstreamError),
 }
@@ -53,6 +57,7 @@ impl fmt::Display for StartError {
             Self::AccessLog(error) => write!(formatter, "{error}"),
             Self::Metrics(error) => write!(formatter, "{error}"),
             Self::Randomness => formatter.write_str("the system gives no random bytes"),
+            Self::Certificates(error) => write!(formatter, "{error}"),
             Self::Upstream(error) => write!(formatter, "{error}"),
         }
     }

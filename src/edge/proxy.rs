@@ -14,7 +14,7 @@ use pingora_core::{Error, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::{
-    config::settings::{Listener, Rate},
+    config::settings::{Rate, listener::Listener},
     edge::{
         attempts, clock, cors,
         exchange::Exchange,
@@ -25,14 +25,16 @@ use crate::{
         installed::Installed,
         issuer_keys::KeyWaiters,
         metrics::Metrics,
+        redirect,
         report::Reporter,
         respond,
         revocations::RevocationKeeper,
-        stream, target,
+        stream, target, tls,
     },
     gate::{
         decide::Decision,
         issuer::IssuerId,
+        provenance::Provenance,
         rejection::{Refusal, Rejection},
         request::Request,
         route::{Action, ListenerId},
@@ -51,6 +53,8 @@ use crate::{
 pub struct Gateway {
     /// Which listener it serves.
     pub listener: ListenerId,
+    /// The port to which it sends all requests by https; nothing where it serves them.
+    pub redirect: Option<u16>,
     /// What all listeners share.
     pub shared: Arc<Shared>,
 }
@@ -82,7 +86,7 @@ impl Gateway {
     /// Decides a request, waiting once for keys where that may help.
     async fn decide(&self, session: &Session, exchange: &mut Exchange) -> Judgement {
         let mut patience = Patience::MayWait;
-        let address = forwarding::client_address(session).map(AddressGroup::of);
+        let address = exchange.provenance.client.map(AddressGroup::of);
         let failures = self.shared.failed_authentications.as_ref().zip(address);
         let installed = Arc::clone(&exchange.installed);
         let mut meter = Meter::new(installed.gatekeeper.rate_limiter(), address, exchange.started);
@@ -91,7 +95,7 @@ impl Gateway {
             meter.waited_until(began);
             let wait = failures.and_then(|(failures, address)| failures.wait(address, began));
             let judgement = {
-                let request = self.request(session);
+                let request = self.request(session, &exchange.provenance);
                 let occasion = Occasion { now: clock::unix_time(), patience, wait, meter: Some(&mut meter) };
                 installed.gatekeeper.decide_before(&request, occasion, &mut Nobody)
             };
@@ -116,9 +120,26 @@ impl Gateway {
         }
     }
 
-    fn request<'s>(&self, session: &'s Session) -> Request<'s> {
-        let (client, is_encrypted) = (forwarding::client_address(session), forwarding::is_encrypted(session));
-        target::request_of(session.req_header(), self.listener, client, is_encrypted)
+    fn request<'s>(&self, session: &'s Session, provenance: &Provenance) -> Request<'s> {
+        let arrival = (self.listener, provenance.client, provenance.is_encrypted);
+        target::request_of(session.req_header(), arrival, tls::presented(session))
+    }
+
+    /// Sends a request to the same host and path by https, whoever it is of. Only one that is well-formed: there is no
+    /// telling where another would get.
+    async fn send_to_https(&self, session: &mut Session, exchange: &mut Exchange, port: u16) -> Result<bool> {
+        let location = {
+            let request = self.request(session, &exchange.provenance);
+            exchange.installed.gatekeeper.ruleset().shape(&request).map(|shape| redirect::location(&request, &shape, port))
+        };
+        match location {
+            Ok(location) => {
+                let response = redirect::response(&location)?;
+                respond::answer(session, response, None, exchange.identifiers.request()).await?;
+            }
+            Err(refusal) => self.refuse(session, exchange, refusal).await?,
+        }
+        Ok(true)
     }
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, refusal: Refusal) -> Result<()> {
@@ -152,11 +173,19 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        let (peer, is_encrypted) = (forwarding::peer_address(session), forwarding::is_encrypted(session));
+        if let Err(refusal) = exchange.arrive(peer, is_encrypted, &session.req_header().headers) {
+            exchange.refusal = Some(refusal);
+        }
         Connection::note_request(session, exchange.identifiers);
         framing::keep_connection(session);
         framing::restore_content_length(session)?;
         framing::spare_interim_responses(session);
         session.set_read_timeout(Some(self.shared.body_timeout));
+        if session.is_http2() {
+            // Streams have no line of their own on which the guard could see that nothing is taken.
+            session.set_write_timeout(Some(self.shared.body_timeout));
+        }
         Ok(())
     }
 
@@ -166,6 +195,13 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
             self.refuse(session, exchange, malformed(fault)).await?;
             return Ok(true);
+        }
+        if let Some(refusal) = exchange.refusal.take() {
+            self.refuse(session, exchange, refusal).await?;
+            return Ok(true);
+        }
+        if let Some(port) = self.redirect {
+            return self.send_to_https(session, exchange, port).await;
         }
         let mut judgement = self.decide(session, exchange).await;
         let decision = std::mem::replace(&mut judgement.decision, Decision::Pass(None));
@@ -227,9 +263,10 @@ impl ProxyHttp for Gateway {
         Connection::expect_head(session, exchange.head_patience);
         stream::begin(session, exchange);
         let origin = Origin {
-            client: forwarding::client_address(session),
-            host: session.req_header().headers.get(http::header::HOST),
-            is_encrypted: forwarding::is_encrypted(session),
+            provenance: &exchange.provenance,
+            host: target::host(session.req_header()),
+            version: session.req_header().version,
+            trace_state: exchange.trace_state.as_deref(),
         };
         forwarding::rewrite_request(request, exchange, origin)
     }
@@ -309,7 +346,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         exchange.stream_end = stream::finish(session, error);
-        self.shared.reporter.report(session, error, exchange, forwarding::client_address(session));
+        self.shared.reporter.report(session, error, exchange, exchange.provenance.client);
         Connection::expect_request(session);
     }
 

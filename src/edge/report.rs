@@ -15,7 +15,7 @@ use crate::{
         installed::Installed,
         metrics::UNMATCHED,
         rejections::{RecentRejection, RecentRejections},
-        respond,
+        respond, target, tls,
     },
     gate::{
         decide::Decision,
@@ -117,6 +117,7 @@ impl Reporter {
             host: None,
             path: UNKNOWN.as_bytes(),
             protocol: UNKNOWN,
+            tls: None,
             user_agent: None,
             status,
             duration: Duration::ZERO,
@@ -162,9 +163,10 @@ impl Reporter {
             trace_id: Some(exchange.identifiers.trace()),
             client_ip: client.and_then(|client| self.shown_address(client)),
             method: header.method.as_str().as_bytes(),
-            host: field(http::header::HOST),
+            host: target::host(header).map(str::as_bytes),
             path: header.uri.path().as_bytes(),
             protocol: protocol(header.version),
+            tls: tls::version(session),
             user_agent: field(http::header::USER_AGENT),
             status,
             duration,
@@ -174,7 +176,9 @@ impl Reporter {
             upstream: attempt.and_then(|attempt| exchange.installed.upstream_name(attempt.upstream)),
             server: attempt.map(|attempt| attempt.server.as_ref()),
             upstream_duration: exchange.upstream_duration,
-            auth: Some(auth_record(exchange, verdict, subject.as_deref(), error)),
+            // Nobody was judged whom the listener sent elsewhere.
+            auth: (exchange.judgement.is_some() || exchange.refusal.is_some() || error.is_some())
+                .then(|| auth_record(exchange, verdict, subject.as_deref(), error)),
         });
     }
 

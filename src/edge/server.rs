@@ -24,7 +24,8 @@ use crate::{
         access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health, status::History},
         clock,
-        guard::{Guard, Guarded, HeadBounds, panics},
+        guard::{Entrance, Guard, Guarded, HeadBounds, panics},
+        http2,
         installed::{Installed, Parts},
         issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyWaiters},
         jwks_client::Proxies,
@@ -38,6 +39,7 @@ use crate::{
         revocations::{RevocationKeeper, RevocationWatch},
         signals::SignalWatch,
         state_directory::{self, StatePlace},
+        tls::{self, CertificateWatch},
         upstream::Upstreams,
     },
     gate::route::ListenerId,
@@ -69,8 +71,10 @@ impl Assembly {
         let Config { startup, live } = config;
         let state = find_state_directory(&startup)?;
         check_addresses(&startup)?;
+        tls::choose_library();
         open_files::allow(startup.clients.connections.total);
         let metrics = Arc::new(Metrics::new().map_err(StartError::Metrics)?);
+        let certificates = CertificateWatch::begin(&startup.listeners, &metrics).map_err(StartError::Certificates)?;
         let access_log = start_access_log(&startup, &metrics)?;
         let cache = new_cache(&startup)?;
         let proxies = Arc::new(Proxies::from_environment());
@@ -95,6 +99,7 @@ impl Assembly {
                 .limiting_rates(None, clock::monotonic()),
             upstreams: Arc::clone(&upstreams),
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+            trusted_proxies: live.trusted_proxies,
             drop_underscore_headers: live.drop_underscore_headers,
             document: live.document,
             required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
@@ -117,7 +122,8 @@ impl Assembly {
         });
         let health = Arc::new(Health::starting(refresher.all_tried()));
         let mut server = new_server(&startup);
-        add_listeners(&mut server, &startup, &shared);
+        add_listeners(&mut server, &startup, &shared, &certificates);
+        add_background(&mut server, "certificates", certificates);
         let readiness = Readiness {
             health: Arc::clone(&health),
             shared: Arc::clone(&shared),
@@ -236,16 +242,21 @@ fn new_guard(startup: &Startup, shared: &Arc<Shared>) -> Arc<Guard> {
     })
 }
 
-fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>) {
+fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>, certificates: &CertificateWatch) {
     let guard = new_guard(startup, shared);
+    let limits = shared.installed.load().gatekeeper.ruleset().limits;
     for (listener, settings) in (0..).map(ListenerId).zip(&startup.listeners) {
-        let gateway = Gateway { listener, shared: Arc::clone(shared) };
+        let gateway = Gateway { listener, redirect: settings.redirect, shared: Arc::clone(shared) };
         let mut proxy = http_proxy(&server.configuration, gateway);
         let mut options = HttpServerOptions::default();
         // So that CONNECT reaches the gate, where it is refused, counted and logged like everything else.
         options.allow_connect_method_proxying = true;
+        options.h2c = settings.http2;
+        options.h2_idle_timeout = Some(startup.clients.timeouts.keepalive);
         proxy.server_options = Some(options);
-        let guarded = Guarded::new(proxy, Arc::clone(&guard));
+        proxy.h2_options = Some(http2::options(limits.uri_bytes, limits.header_bytes));
+        let entrance = Entrance { tls: certificates.terminator(listener.0.into()), http2: settings.http2 };
+        let guarded = Guarded::new(proxy, Arc::clone(&guard), entrance);
         let mut service = Service::new(format!("listener {}", settings.name), guarded);
         match &settings.address {
             Address::Tcp(address) => service.add_tcp(&address.to_string()),

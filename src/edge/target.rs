@@ -7,7 +7,7 @@ use pingora::http::{
     authority::{RawTargetAuthority, raw_target_authority},
 };
 
-use crate::gate::{request::Request, route::ListenerId};
+use crate::gate::{certificates::Presented, request::Request, route::ListenerId};
 
 /// The authority, where the target names one, and the path.
 ///
@@ -30,12 +30,11 @@ pub fn authority_and_path(header: &RequestHeader) -> (Option<&str>, &str) {
 }
 
 /// The request whose head this is, as the gate sees it.
-pub fn request_of(
-    header: &RequestHeader,
-    listener: ListenerId,
-    client: Option<IpAddr>,
-    is_encrypted: bool,
-) -> Request<'_> {
+pub fn request_of<'s>(
+    header: &'s RequestHeader,
+    (listener, client, is_encrypted): (ListenerId, Option<IpAddr>, bool),
+    presented: Option<Presented<'s>>,
+) -> Request<'s> {
     let (authority, path) = authority_and_path(header);
     Request {
         listener,
@@ -48,6 +47,15 @@ pub fn request_of(
         query: header.uri.query(),
         headers: &header.headers,
         target_bytes: header.raw_path().len(),
+        presented,
+    }
+}
+
+/// The host that a request is for, as it was sent: of HTTP/2 it is the authority of the target.
+pub fn host(header: &RequestHeader) -> Option<&str> {
+    match header.headers.get(http::header::HOST) {
+        Some(host) => host.to_str().ok(),
+        None => header.uri.authority().map(|authority| authority.as_str()),
     }
 }
 

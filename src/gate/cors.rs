@@ -228,6 +228,7 @@ mod tests {
             query: None,
             headers: &headers,
             target_bytes: 1,
+            presented: None,
         };
         Preflight::of(&request, length).map(|preflight| preflight.method.to_owned())
     }

@@ -100,6 +100,7 @@ mod tests {
             query: None,
             headers: &headers,
             target_bytes: 1,
+            presented: None,
         };
         let result = CrossSiteRule::new(vec!["https://other.test".into()]).check(&request);
         assert!(result.as_ref().err().is_none_or(|refusal| refusal.rejection() == Rejection::CsrfRejected));

@@ -16,7 +16,7 @@ use crate::gate::{
     keys::KeySet,
     path::RequestPath,
     rejection::{Refusal, Rejection, quoted},
-    request::{Request, RequestLimits},
+    request::{Request, RequestLimits, Shape},
     revocation::Revocations,
     route::{Authentication, BodyLimit, Route, RouteId},
     route_table::RouteTable,
@@ -112,7 +112,7 @@ impl Ruleset {
         witness: &mut impl Witness,
     ) -> Result<Admission<'c, 'r>, Refusal> {
         witness.enter(Stage::Shape);
-        let shape = request.shape(&self.limits, &self.firewall)?;
+        let shape = self.shape(request)?;
         witness.learn(Fact::Shape(&shape));
         witness.enter(Stage::Route);
         let find = |method| self.routes.find(request.listener, &shape.host, &shape.path, method);
@@ -126,6 +126,14 @@ impl Ruleset {
         };
         let (path, declared_length) = (shape.path, shape.declared_length);
         Ok(Admission { route, route_id, path, declared_length, preflight })
+    }
+
+    /// Checks the request's shape alone.
+    ///
+    /// # Errors
+    /// See [`Request::shape`].
+    pub fn shape<'r>(&self, request: &Request<'r>) -> Result<Shape<'r>, Refusal> {
+        request.shape(&self.limits, &self.firewall)
     }
 
     /// Judges what an admitted request says of its body.

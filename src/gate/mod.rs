@@ -14,6 +14,7 @@
 //! check.
 pub mod account;
 pub mod algorithm;
+pub mod certificates;
 pub mod claims;
 pub mod condition;
 pub mod cookies;
@@ -33,6 +34,7 @@ pub mod known_headers;
 pub mod network;
 pub mod path;
 pub mod policy;
+pub mod provenance;
 pub mod rate_limit;
 pub mod readings;
 pub mod rejection;
@@ -45,5 +47,6 @@ pub mod signature;
 pub mod sources;
 pub mod time;
 pub mod token;
+pub mod trace;
 pub mod web_origin;
 pub mod witness;

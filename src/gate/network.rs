@@ -47,6 +47,13 @@ fn mask_v6(prefix_bits: u8) -> u128 {
     u128::MAX.checked_shl(u32::from(128_u8.saturating_sub(prefix_bits))).unwrap_or(0)
 }
 
+impl Network {
+    /// Whether every address of its family is one of these.
+    pub const fn is_everything(&self) -> bool {
+        self.prefix_bits == 0
+    }
+}
+
 impl FromStr for Network {
     type Err = NetworkError;
 

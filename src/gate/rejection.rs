@@ -65,6 +65,8 @@ rejections! {
     HeaderTooLarge = 431 "header_too_large" Challenge::Silent, "The request header is too large", "RFC 6585 §5";
     /// The body is larger than `limits.body_bytes`.
     BodyTooLarge = 413 "body_too_large" Challenge::Silent, "The request body is too large", "RFC 9110 §15.5.14";
+    /// The connection was made for another host, whose certificate is not for this one.
+    Misdirected = 421 "misdirected" Challenge::Silent, "The connection is for another host", "RFC 9110 §7.4, §15.5.20";
     /// Another server might read the path differently and find another resource.
     PathAmbiguous = 400 "path_ambiguous" Challenge::Silent, "The path can be read in more than one way", "RFC 3986 §6.2.2, RFC 9110 §4.2.3";
     /// A `Connection` field names a header that only the gateway may set or that routes the request.

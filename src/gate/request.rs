@@ -6,6 +6,7 @@ use std::{fmt, net::IpAddr};
 use http::{HeaderMap, HeaderValue, Version, header};
 
 use crate::gate::{
+    certificates::Presented,
     firewall::HeaderFirewall,
     host::Host,
     path::{PathFault, RequestPath},
@@ -42,6 +43,8 @@ pub struct Request<'r> {
     pub headers: &'r HeaderMap,
     /// Bytes of the target as sent.
     pub target_bytes: usize,
+    /// The certificates that its connection could have been shown; nothing without TLS.
+    pub presented: Option<Presented<'r>>,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -83,6 +86,7 @@ impl<'r> Request<'r> {
     /// # Errors
     /// In this order: [`Rejection::UriTooLong`], [`Rejection::HeaderTooLarge`], [`Rejection::RequestMalformed`] for
     /// method, framing, host and target, [`Rejection::MethodNotAllowed`] for TRACE and CONNECT,
+    /// [`Rejection::Misdirected`],
     /// [`Rejection::PathAmbiguous`] for a broken escape, [`Rejection::HeaderForbidden`].
     pub fn shape(&self, limits: &RequestLimits, firewall: &HeaderFirewall) -> Result<Shape<'r>, Refusal> {
         let fields = Fields::of(self.headers);
@@ -90,6 +94,11 @@ impl<'r> Request<'r> {
         self.check_method()?;
         let declared_length = self.check_framing(&fields)?;
         let host = self.host(&fields.hosts)?;
+        if self.presented.is_some_and(|presented| presented.is_misdirected(&host)) {
+            let detail =
+                format!("the connection was made for another certificate than that of {}", quoted(host.name()));
+            return Err(Refusal::new(Rejection::Misdirected).because(detail));
+        }
         let path = self.path()?;
         self.check_nominations(firewall)?;
         Ok(Shape { host, path, declared_length })
@@ -255,6 +264,7 @@ mod tests {
             query: None,
             headers: &headers,
             target_bytes: 1,
+            presented: None,
         };
         match request.shape(&LIMITS, &HeaderFirewall::new(FirewallNames::default())) {
             Ok(shape) => Ok(format!("{} {:?}", shape.host.name(), shape.declared_length)),

@@ -168,6 +168,7 @@ pub(super) fn decide(
         query,
         headers: &map,
         target_bytes: target.len(),
+        presented: None,
     };
     match gatekeeper.decide(&request, UnixTime::from_seconds(now), Patience::NotFetched).decision {
         Decision::Pass(identity) => {

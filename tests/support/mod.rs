@@ -3,11 +3,13 @@
 
 pub(crate) mod attack;
 pub(crate) mod browser;
+pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod corpora;
 pub(crate) mod fixture;
 pub(crate) mod folder;
 pub(crate) mod gateway;
+pub(crate) mod http2;
 pub(crate) mod http2_server;
 pub(crate) mod jwks_server;
 pub(crate) mod keys;

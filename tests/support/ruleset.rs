@@ -156,6 +156,7 @@ pub(crate) fn decide(gatekeeper: &Gatekeeper, path: &str, token: &str, now: Unix
         query: None,
         headers: &headers,
         target_bytes: path.len(),
+        presented: None,
     };
     gatekeeper.decide(&request, now, Patience::NotFetched)
 }

@@ -133,6 +133,7 @@ pub(crate) fn judge_token(keeper: &Gatekeeper, ask: &Ask, token: Option<&str>) -
         query: None,
         headers: &fields,
         target_bytes: ask.path.len(),
+        presented: None,
     };
     keeper.decide(&request, UnixTime::from_seconds(T + ask.at), Patience::NotFetched)
 }

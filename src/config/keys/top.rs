@@ -38,7 +38,13 @@ pub const KEYS: &[Key] = &[
     ),
     Key::optional("admin", Shape::Mapping(ADMIN), "the operators' interface: metrics, health, status"),
     Key::optional("server", Shape::Mapping(SERVER), "the process itself"),
-    Key::later("trusted_proxies"),
+    Key::with_default(
+        "trusted_proxies",
+        TEXTS,
+        "[]",
+        "networks of proxies in front whose word on clients is taken (X-Forwarded-*, Forwarded, X-Request-Id, \
+         traceparent, PROXY protocol); unix is whoever comes by a unix socket",
+    ),
     Key::optional("limits", Shape::Mapping(LIMITS), "limits on what a client may send, and how slowly"),
     Key::optional(
         "issuers",
@@ -83,10 +89,53 @@ pub const LISTENER: &[Key] = &[
         Shape::Pattern("^(unix:.+|(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]{1,5})$"),
         "where it listens: an IPv4 address and port, an IPv6 address in brackets and port, or unix:/path",
     ),
-    Key::later("tls"),
-    Key::later("http2"),
-    Key::later("proxy_protocol"),
-    Key::later("redirect"),
+    Key::optional("tls", Shape::Mapping(LISTENER_TLS), "certificates; without it requests come unencrypted"),
+    Key::optional(
+        "http2",
+        Shape::Boolean,
+        "whether it speaks HTTP/2 too: chosen by clients with tls, by prior knowledge without; on with tls, off without",
+    ),
+    Key::with_default(
+        "proxy_protocol",
+        Shape::Boolean,
+        "false",
+        "every connection begins with a header of the PROXY protocol, version 1 or 2, that says who the client is",
+    ),
+    Key::optional(
+        "redirect",
+        Shape::Choice(&["https"]),
+        "every request is sent to the same host and path by https, and none is forwarded",
+    ),
+    Key::optional(
+        "redirect_port",
+        Shape::Whole { least: 1, most: 65535 },
+        "the port to which; that of a listener with tls, 443 before others, and 443 where there is none",
+    ),
+];
+
+/// `listeners[].tls`.
+pub const LISTENER_TLS: &[Key] = &[
+    Key::required(
+        "certificates",
+        Shape::List { of: &Shape::Mapping(CERTIFICATE), least: 1 },
+        "one for each name that clients may ask for; the first is for all others; read again when the files change",
+    ),
+    Key::optional(
+        "client_ca_file",
+        Shape::Text,
+        "PEM certificates of the authorities that sign the certificates of clients; read again when it changes",
+    ),
+    Key::optional(
+        "client_certificate",
+        Shape::OrNone(&Shape::Choice(&["optional", "required"])),
+        "whether clients must have one, may have one or are not asked; required where there is a client_ca_file",
+    ),
+];
+
+/// `listeners[].tls.certificates[]`.
+pub const CERTIFICATE: &[Key] = &[
+    Key::required("certificate_file", Shape::Text, "PEM certificate, and those that lead to its authority"),
+    Key::required("private_key_file", Shape::Text, "its private key in PEM"),
 ];
 
 /// `admin`.

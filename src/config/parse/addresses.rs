@@ -4,6 +4,7 @@ use crate::config::keys::route::ADDRESSES;
 use crate::config::parse::context::Context;
 use crate::config::parse::section::Section;
 use crate::gate::network::{AddressRule, Network, NetworkError};
+use crate::gate::provenance::TrustedProxies;
 
 /// Reads `addresses` of a route.
 pub(in crate::config) fn read(section: &Section<'_>, context: &mut Context<'_>) -> AddressRule {
@@ -13,6 +14,24 @@ pub(in crate::config) fn read(section: &Section<'_>, context: &mut Context<'_>) 
         texts.iter().filter_map(|(field, text)| network(field, text, context)).collect()
     };
     AddressRule { allow: networks("allow"), deny: networks("deny") }
+}
+
+/// Reads `trusted_proxies`.
+pub(in crate::config) fn trusted_proxies(top: &Section<'_>, context: &mut Context<'_>) -> TrustedProxies {
+    let mut trusted = TrustedProxies::default();
+    for (field, text) in top.texts("trusted_proxies", &mut context.problems).unwrap_or_default() {
+        if text == "unix" {
+            trusted.by_unix_socket = true;
+            continue;
+        }
+        let Some(network) = network(&field, text, context) else { continue };
+        if network.is_everything() {
+            let problem = field.warning("every client may say of itself who it is: all addresses are trusted proxies");
+            context.problems.add(problem.with_hint("name the networks of the proxies in front"));
+        }
+        trusted.networks.push(network);
+    }
+    trusted
 }
 
 /// A network, or one address.

@@ -84,17 +84,22 @@ impl<'w> Context<'w> {
 
     /// A secret from a file, unless secrets are not read.
     pub(in crate::config) fn secret_file(&mut self, field: &Field<'_>) -> Option<NamedSecret> {
+        self.secret_at(field).map(|(_, secret)| secret)
+    }
+
+    /// The same, with its path; that is empty for a secret that was not read and whose place is not known.
+    pub(in crate::config) fn secret_at(&mut self, field: &Field<'_>) -> Option<(PathBuf, NamedSecret)> {
         let written = field.string(&mut self.problems)?;
         let path = surroundings::resolve_file(written, self.directory, self.surroundings);
         match (self.secrets, path) {
-            (Secrets::Skip, Ok(_) | Err(FileNameError::NoCredentialsDirectory)) => {
+            (Secrets::Skip, path @ (Ok(_) | Err(FileNameError::NoCredentialsDirectory))) => {
                 let written = field.node().scalar().map_or(written, |scalar| scalar.written()).to_owned();
                 self.skipped.push(SkippedSecret { path: field.path().clone(), written });
-                Some(NamedSecret::Skipped)
+                Some((path.unwrap_or_default(), NamedSecret::Skipped))
             }
             (_, Err(fault)) => self.file_name_fault(field, fault),
             (Secrets::Read, Ok(path)) => match Secret::read(&path, self.surroundings) {
-                Ok(secret) => Some(NamedSecret::Read(secret)),
+                Ok(secret) => Some((path, NamedSecret::Read(secret))),
                 Err(error) => self.unreadable(field, &path, &error),
             },
         }

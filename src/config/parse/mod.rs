@@ -21,6 +21,7 @@ mod headers;
 mod identity;
 mod issuers;
 mod key_source;
+mod listener_tls;
 mod listeners;
 mod path;
 mod process;
@@ -40,6 +41,8 @@ mod upstreams;
 pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> Option<Config> {
     let top = Section::read(root, KEYS, &mut context.problems)?;
     let listeners = listeners::read(&top, context);
+    let trusted_proxies = addresses::trusted_proxies(&top, context);
+    listeners.check_trust(&trusted_proxies, context);
     let admin = admin::read(&top, &listeners.taken, context);
     let server = process::server(&top, context);
     let (limits, clients) = process::limits(&top, context);
@@ -86,7 +89,7 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let startup = Startup { listeners: listeners.listeners, admin, server, log, claims_cache, clients };
     let upstreams = upstreams.upstreams.into_iter().collect::<Option<Vec<_>>>()?;
     let document = document::shown(root.node());
-    Some(Config { startup, live: Live { ruleset, keys, upstreams, revocation, drop_underscore_headers, document } })
+    Some(Config { startup, live: Live { ruleset, keys, upstreams, revocation, trusted_proxies, drop_underscore_headers, document } })
 }
 
 /// The operators' interface alone.

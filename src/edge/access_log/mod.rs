@@ -217,6 +217,7 @@ mod tests {
             host: None,
             path: b"/",
             protocol: "HTTP/1.1",
+            tls: None,
             user_agent: None,
             status: 200,
             duration: Duration::ZERO,

@@ -45,6 +45,8 @@ pub struct Record<'a> {
     pub path: &'a [u8],
     /// The protocol, for example `HTTP/1.1`.
     pub protocol: &'a str,
+    /// The version of TLS, for example `TLSv1.3`.
+    pub tls: Option<&'a str>,
     /// The `User-Agent` as sent.
     pub user_agent: Option<&'a [u8]>,
     /// The status that was sent; 0 when the client went away before.
@@ -119,7 +121,9 @@ impl Record<'_> {
         if let Some(host) = self.host {
             line.bytes("host", cut(host, HOST_BYTES_MAX));
         }
-        line.bytes("path", cut(self.path, PATH_BYTES_MAX)).text("protocol", self.protocol);
+        line.bytes("path", cut(self.path, PATH_BYTES_MAX))
+            .text("protocol", self.protocol)
+            .optional_text("tls", self.tls);
         if let Some(user_agent) = self.user_agent {
             line.bytes("user_agent", cut(user_agent, USER_AGENT_BYTES_MAX));
         }
@@ -227,6 +231,7 @@ mod tests {
         host: None,
         path: b"/",
         protocol: "HTTP/1.1",
+        tls: None,
         user_agent: None,
         status: 0,
         duration: Duration::ZERO,

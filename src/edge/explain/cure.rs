@@ -13,6 +13,7 @@ pub(super) const fn cure(rejection: Rejection) -> &'static str {
              route's `paths`"
         }
         Rejection::HeaderForbidden => "leave the protected name out of `Connection`",
+        Rejection::Misdirected => "send it on a connection that was made for this host: another certificate was asked for",
         Rejection::RouteNotFound => "add a route for this listener, host and path, or ask for one that there is",
         Rejection::MethodNotAllowed => "use one of the methods in `Allow`, or add this one to `methods`",
         Rejection::AddressDenied => {

@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     config::{
-        settings::{Address, CacheLimits, Listener, Rate},
+        settings::{Address, CacheLimits, Rate, listener::Listener},
         suggest,
     },
     edge::{clock, explain::question::Target, forwarding::Origin, installed::Installed, target},
@@ -38,6 +38,7 @@ use crate::{
         decide::Decision,
         issuer::IssuerId,
         keys::KeySet,
+        provenance::Provenance,
         rejection::Refusal,
         route::{Action, ListenerId},
         sources::TokenSource,
@@ -99,7 +100,7 @@ fn explain(scene: &Scene<'_>, question: &Question) -> Result<Explanation, String
     let head = match token {
         None => bare,
         Some(token) => {
-            let request = target::request_of(&bare, listener, question.address, target.is_encrypted);
+            let request = target::request_of(&bare, (listener, question.address, target.is_encrypted), None);
             let admission = ruleset.admit(&request, &mut Nobody).ok();
             let first = admission.and_then(|admission| admission.route.token_sources.first());
             question.head(Some((token, first.unwrap_or(&TokenSource::Authorization))))?
@@ -129,7 +130,7 @@ fn explain(scene: &Scene<'_>, question: &Question) -> Result<Explanation, String
     };
     let case = Case {
         scene,
-        request: target::request_of(&head, listener, question.address, target.is_encrypted),
+        request: target::request_of(&head, (listener, question.address, target.is_encrypted), None),
         judgement: &judgement,
         trace: &trace,
         keys: origin.as_ref(),
@@ -172,7 +173,7 @@ fn decide(
     let slots = (0..running.slots().len()).map(|position| Arc::new(slot(position))).collect();
     let cache = Arc::new(ClaimsCache::new(CacheLimits { entries: 0, bytes: 0 }, [0; 32]));
     let aside: Gatekeeper = running.aside(slots, cache);
-    let request = target::request_of(head, listener, question.address, is_encrypted);
+    let request = target::request_of(head, (listener, question.address, is_encrypted), None);
     let occasion = Occasion { now: question.at, patience: Patience::Fetched, wait: scene.wait, meter: None };
     aside.decide_before(&request, occasion, trace)
 }
@@ -244,7 +245,8 @@ fn upstream(
         return None;
     }
     let name = scene.installed.upstream_name(*id)?;
-    let origin = Origin { client: question.address, host: head.headers.get(header::HOST), is_encrypted };
+    let provenance = Provenance::direct(question.address, is_encrypted);
+    let origin = Origin { provenance: &provenance, host: target::host(head), version: head.version, trace_state: None };
     forwarded(head, scene.installed, judgement, (route, name), origin)
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use crate::{
-    config::settings::{Config, IssuerKeys, KeySource, Listener, Rate, RemoteKeys},
+    config::settings::{Config, IssuerKeys, KeySource, Rate, RemoteKeys, listener::Listener},
     edge::{
         clock,
         explain::{Explanation, FoundKeys, KeyFinder, Question, Scene, explain},
@@ -114,6 +114,7 @@ impl Rehearsal {
             gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0).with_revocations(revocations),
             upstreams,
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+            trusted_proxies: live.trusted_proxies,
             drop_underscore_headers: live.drop_underscore_headers,
             document: live.document,
             required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),

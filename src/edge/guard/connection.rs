@@ -26,6 +26,8 @@ use crate::{
             Guard, Incident,
             alarm::Alarm,
             ending::{Ending, Watched},
+            entrance::Entered,
+            frames::Frames,
             peer,
             request_bytes::{Fault, RequestBytes},
         },
@@ -39,6 +41,8 @@ pub struct Connection {
     pub(super) inner: Stream,
     guard: Arc<Guard>,
     bytes: RequestBytes,
+    /// The frames of HTTP/2; nothing for HTTP/1.1.
+    frames: Option<Frames>,
     /// Whether anything was written since the current request began.
     has_answered: bool,
     /// Until when the client must have taken something of what is being written.
@@ -147,13 +151,13 @@ impl Progress {
 }
 
 impl Connection {
-    /// A connection that begins now.
-    pub(super) fn new(inner: Stream, guard: Arc<Guard>) -> Self {
-        let until = clock::monotonic() + guard.timeouts.head;
+    /// A connection whose first request has to be there at a certain time.
+    pub(super) fn new(entered: Entered, until: Instant, guard: Arc<Guard>) -> Self {
         Self {
-            inner,
+            inner: entered.stream,
             guard,
             bytes: RequestBytes::default(),
+            frames: entered.is_http2.then(Frames::default),
             has_answered: false,
             write_due: None,
             alarm: Alarm::default(),
@@ -163,9 +167,9 @@ impl Connection {
         }
     }
 
-    /// How long a new connection may say nothing.
-    pub(super) fn first_bytes_within(&self) -> Duration {
-        self.guard.timeouts.head
+    /// Whether the client speaks HTTP/2.
+    pub(super) const fn is_http2(&self) -> bool {
+        self.frames.is_some()
     }
 
     fn locked(&self) -> MutexGuard<'_, Progress> {
@@ -174,6 +178,15 @@ impl Connection {
 
     /// Bytes came, and are looked at. Says why the head that they belong to is refused already, where it is.
     fn see(&mut self, arrived: &[u8]) -> Option<Rejection> {
+        if let Some(frames) = &mut self.frames {
+            frames.see(arrived);
+            let (have_begun, is_abuse) = (frames.have_begun(), frames.is_abuse());
+            if have_begun {
+                // Its streams have no heads that could be seen here, and how long it may be idle is kept above.
+                self.locked().phase = Phase::Parsed;
+            }
+            return is_abuse.then_some(Rejection::Overloaded);
+        }
         let mut progress = self.locked();
         match progress.phase {
             Phase::Waiting { until, is_first } => {
@@ -272,6 +285,13 @@ impl Connection {
         let _ = Pin::new(&mut self.inner).poll_flush(context);
     }
 
+    /// Ends an HTTP/2 connection, whose client is told nothing more.
+    fn end(&self, rejection: Rejection, detail: &'static str) {
+        self.locked().phase = Phase::Over;
+        let (client, identifiers) = (peer(&self.inner), Identifiers::random());
+        (self.guard.tell)(&Incident { client, rejection, identifiers, detail, is_request: false });
+    }
+
     fn tell(&self, rejection: Rejection, identifiers: Identifiers, detail: &'static str) {
         let client = peer(&self.inner);
         (self.guard.tell)(&Incident { client, rejection, identifiers, detail, is_request: true });
@@ -355,7 +375,11 @@ impl AsyncRead for Connection {
             return polled;
         }
         if let Some(rejection) = self.see(arrived) {
-            self.refuse(rejection, "more than any head may have", context);
+            if self.is_http2() {
+                self.end(rejection, "streams that the client takes back");
+            } else {
+                self.refuse(rejection, "more than any head may have", context);
+            }
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         if let Some(stream) = &mut self.now_watched().stream {

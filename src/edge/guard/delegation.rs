@@ -7,7 +7,7 @@ use pingora_core::protocols::{
     UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
 };
 
-use crate::edge::guard::connection::Connection;
+use crate::edge::guard::{connection::Connection, frames::PREFACE};
 
 #[async_trait]
 impl Shutdown for Connection {
@@ -36,9 +36,12 @@ impl Ssl for Connection {
 #[async_trait]
 impl Peek for Connection {
     async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        // The one read that does not come by `poll_read`: whether the client begins with the preface of HTTP/2.
-        let first = self.first_bytes_within();
-        tokio::time::timeout(first, self.inner.try_peek(buffer)).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+        // Whether the client begins with the preface of HTTP/2 was seen when it was let in; Pingora asks for nothing else.
+        match buffer.get_mut(..PREFACE.len()) {
+            Some(beginning) if self.is_http2() => beginning.copy_from_slice(PREFACE),
+            Some(_) | None => {}
+        }
+        Ok(true)
     }
 }
 

@@ -7,6 +7,8 @@ mod alarm;
 mod connection;
 mod delegation;
 mod ending;
+mod entrance;
+mod frames;
 pub mod panics;
 mod request_bytes;
 #[cfg(test)]
@@ -24,10 +26,11 @@ use pingora_core::{
 use tokio::io::AsyncWriteExt as _;
 
 pub use crate::edge::guard::connection::Connection;
+pub use crate::edge::guard::entrance::Entrance;
 pub use crate::edge::guard::request_bytes::{Fault, HeadBounds};
 use crate::{
     config::settings::ClientTimeouts,
-    edge::{exchange::Identifiers, metrics::Metrics, respond},
+    edge::{clock, exchange::Identifiers, metrics::Metrics, respond},
     gate::rejection::{Refusal, Rejection},
     state::{address_group::AddressGroup, connections::Connections},
 };
@@ -75,16 +78,21 @@ pub struct Incident {
 pub struct Guarded<A> {
     application: Arc<A>,
     guard: Arc<Guard>,
+    entrance: Entrance,
 }
 
 impl<A> Guarded<A> {
-    /// Guards the connections of `application`.
-    pub fn new(application: A, guard: Arc<Guard>) -> Self {
-        Self { application: Arc::new(application), guard }
+    /// Guards the connections of `application`, which begin as `entrance` says.
+    pub fn new(application: A, guard: Arc<Guard>, entrance: Entrance) -> Self {
+        Self { application: Arc::new(application), guard, entrance }
     }
 
     /// Answers a connection for which there is no room. What the client sent is not read: that would take the room.
     async fn turn_away(&self, mut stream: Stream, incident: &Incident) {
+        // What is not TLS would be nothing to a client that awaits it, and a handshake is what there is no room for.
+        if self.entrance.tls.is_some() {
+            return;
+        }
         let answer = respond::whole(&Refusal::new(incident.rejection), incident.identifiers.request());
         let written = async {
             stream.write_all(&answer).await?;
@@ -118,7 +126,20 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Guarded<A> {
             }
         };
         let _connection = self.guard.metrics.connection();
-        self.application.process_new(Box::new(Connection::new(stream, Arc::clone(&self.guard))), shutdown).await
+        let until = clock::monotonic() + self.guard.timeouts.head;
+        let entered = match tokio::time::timeout_at(until.into(), self.entrance.enter(stream)).await {
+            Ok(Ok(entered)) => entered,
+            Ok(Err(fault)) => {
+                log::debug!("a connection ended before its first request: {fault}");
+                return None;
+            }
+            Err(_) => {
+                log::debug!("a connection ended before its first request: its beginning took too long");
+                return None;
+            }
+        };
+        let connection = Connection::new(entered, until, Arc::clone(&self.guard));
+        self.application.process_new(Box::new(connection), shutdown).await
     }
 
     async fn cleanup(&self) {

@@ -86,8 +86,9 @@ impl Site {
             }),
         };
         let mut proxy = http_proxy(&Arc::new(ServerConf::default()), Fragile { metrics: Arc::clone(&metrics) });
+        let entrance = Entrance { tls: None, http2: options.h2c };
         proxy.server_options = Some(options);
-        Self { guarded: Arc::new(Guarded::new(proxy, Arc::new(guard))), metrics, told }
+        Self { guarded: Arc::new(Guarded::new(proxy, Arc::new(guard), entrance)), metrics, told }
     }
 
     /// Sends a request on a connection of its own, and gives all that comes back until that is closed.

@@ -219,7 +219,7 @@ instruments! {
     upstream_healthy: IntGaugeVec = "portcullis_upstream_healthy", ["upstream", "server"], NONE,
         "1 when the server gets requests; 0 when its health checks or the last requests to it failed";
     certificate_not_after: GaugeVec = "portcullis_tls_certificate_not_after_timestamp_seconds", ["listener", "certificate"], NONE,
-        "Until when the certificate is valid, in seconds since the epoch; one that is shown to an upstream has the listener upstream NAME";
+        "Until when the certificate, named by its file, is valid, in seconds since the epoch; one that is shown to an upstream has the listener upstream NAME";
     revocations: IntGauge = "portcullis_revocations", [], NONE,
         "Revocation entries in force, those of every source together";
     revocation_source_healthy: IntGaugeVec = "portcullis_revocation_source_healthy", ["source"], NONE,

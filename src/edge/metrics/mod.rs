@@ -17,6 +17,7 @@ use crate::edge::metrics::definitions::Instruments;
 pub use crate::edge::metrics::definitions::{DEFINITIONS, Definition, Kind};
 pub use crate::edge::metrics::handles::{FetchMetrics, IssuerMetrics, OpenStream, RouteMetrics, UNMATCHED, UpstreamMetrics};
 pub use crate::edge::metrics::readings::{Readings, Sample};
+use crate::gate::time::UnixTime;
 use crate::state::claims_cache::CacheUse;
 use crate::state::connections::ConnectionLimit;
 
@@ -146,6 +147,12 @@ impl Metrics {
         for (counter, _) in self.connections_refused.iter().zip(ConnectionLimit::ALL).filter(|(_, of)| *of == limit) {
             counter.inc();
         }
+    }
+
+    /// Until when the certificate in a file of a listener is valid.
+    pub fn certificate_ends(&self, listener: &str, certificate: &str, not_after: UnixTime) {
+        let seconds = not_after.seconds() as f64;
+        self.instruments.certificate_not_after.with_label_values(&[listener, certificate]).set(seconds);
     }
 
     /// Connections that are open.

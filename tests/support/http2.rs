@@ -1,0 +1,132 @@
+//! A client of HTTP/2, and frames as bytes for what no client would send.
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::{net::TcpStream, runtime::Runtime};
+
+use super::{
+    client::Response,
+    wire::{Address, Head},
+};
+
+/// A connection over which requests go one after another.
+pub(crate) struct Http2 {
+    runtime: Runtime,
+    sender: SendRequest<Bytes>,
+}
+
+impl Http2 {
+    /// With prior knowledge; nothing when the server does not speak it.
+    pub(crate) fn connect(address: &Address) -> Option<Self> {
+        let Address::Tcp(address) = *address else { panic!("only TCP") };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let sender = runtime.block_on(async move {
+            let stream = TcpStream::connect(address).await.ok()?;
+            let (sender, connection) = h2::client::handshake(stream).await.ok()?;
+            tokio::spawn(connection);
+            sender.ready().await.ok()
+        })?;
+        Some(Self { runtime, sender })
+    }
+
+    /// One request with fields as written, in order; `None` when the stream or the connection was ended instead.
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        uri: &str,
+        fields: &[(&str, &str)],
+        body: Option<&[u8]>,
+        trailers: &[(&'static str, &str)],
+    ) -> Option<Response> {
+        let mut builder = http::Request::builder().method(method).uri(uri).version(http::Version::HTTP_2);
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        let request = builder.body(()).unwrap();
+        let body = body.map(Bytes::copy_from_slice);
+        let sender = self.sender.clone();
+        self.runtime.block_on(async move {
+            let mut sender = sender.ready().await.ok()?;
+            let is_whole = body.is_none() && trailers.is_empty();
+            let (response, mut stream) = sender.send_request(request, is_whole).ok()?;
+            if let Some(body) = body {
+                stream.send_data(body, trailers.is_empty()).ok()?;
+            }
+            if !trailers.is_empty() {
+                let fields = trailers.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap()));
+                stream.send_trailers(fields.collect()).ok()?;
+            }
+            let response = response.await.ok()?;
+            let (parts, mut reader) = response.into_parts();
+            let mut content = Vec::new();
+            while let Some(part) = reader.data().await {
+                let part = part.ok()?;
+                let _ = reader.flow_control().release_capacity(part.len());
+                content.extend_from_slice(&part);
+            }
+            let mut text = format!("HTTP/1.1 {}\r\n", parts.status.as_u16());
+            for (name, value) in &parts.headers {
+                text.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+            }
+            let head = Head::parse(format!("{text}\r\n").into_bytes());
+            Some(Response { status: parts.status.as_u16(), head, body: content, interim: Vec::new() })
+        })
+    }
+
+    /// One GET without more.
+    pub(crate) fn get(&mut self, uri: &str, fields: &[(&str, &str)]) -> Option<Response> {
+        self.request("GET", uri, fields, None, &[])
+    }
+}
+
+/// What every connection begins with: the preface and settings without content.
+pub(crate) fn beginning() -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    bytes
+}
+
+/// One frame (RFC 9113 §4.1).
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// Fields as they are, without compression (RFC 7541 §6.2.2).
+pub(crate) fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in fields {
+        bytes.push(0);
+        for text in [name, value] {
+            assert!(text.len() < 127);
+            bytes.push(u8::try_from(text.len()).unwrap());
+            bytes.extend(text.as_bytes());
+        }
+    }
+    bytes
+}
+
+/// A request's head in one frame: `:method GET`, `:scheme`, `:path` and `:authority`, and what follows.
+pub(crate) fn head(stream: u32, path: &str, more: &[(&str, &str)], ends: bool) -> Vec<u8> {
+    let mut all = vec![(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "api.test")];
+    all.extend(more);
+    frame(1, if ends { 5 } else { 4 }, stream, &fields(&all))
+}
+
+/// The frames that bytes are: kind, flags, stream and payload.
+pub(crate) fn frames(mut bytes: &[u8]) -> Vec<(u8, u8, u32, Vec<u8>)> {
+    let mut found = Vec::new();
+    while bytes.len() >= 9 {
+        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
+        let stream = u32::from_be_bytes([bytes[5], bytes[6], bytes[7], bytes[8]]);
+        if bytes.len() < 9 + length {
+            break;
+        }
+        found.push((bytes[3], bytes[4], stream, bytes[9..9 + length].to_vec()));
+        bytes = &bytes[9 + length..];
+    }
+    found
+}
