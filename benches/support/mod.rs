@@ -35,7 +35,8 @@ use portcullis::{
         policy::{Names, Principal, Requirement},
         request::{Request, RequestLimits},
         route::{
-            Action, Authentication, BodyLimit, StreamRule, HostPattern, ListenerId, PathPattern, PathReadings, Route, UpstreamId,
+            Action, Authentication, BodyLimit, HostPattern, ListenerId, PathPattern, PathReadings, Route, StreamRule,
+            UpstreamId,
         },
         route_table::RouteTable,
         sources::TokenSource,

@@ -130,7 +130,12 @@ impl Gateway {
     async fn send_to_https(&self, session: &mut Session, exchange: &mut Exchange, port: u16) -> Result<bool> {
         let location = {
             let request = self.request(session, &exchange.provenance);
-            exchange.installed.gatekeeper.ruleset().shape(&request).map(|shape| redirect::location(&request, &shape, port))
+            exchange
+                .installed
+                .gatekeeper
+                .ruleset()
+                .shape(&request)
+                .map(|shape| redirect::location(&request, &shape, port))
         };
         match location {
             Ok(location) => {

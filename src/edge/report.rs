@@ -198,11 +198,16 @@ impl Reporter {
     }
 }
 
+/// Whether a status says that something went wrong (RFC 9110 §15.5, §15.6), or that nothing was answered.
+fn is_failure(status: u16) -> bool {
+    http::StatusCode::from_u16(status).map_or(true, |status| status.is_client_error() || status.is_server_error())
+}
+
 /// Whether its route wants the exchange in the access log; without a route every one is.
 fn is_told(exchange: &Exchange, error: Option<&Error>, status: u16) -> bool {
     match exchange.route().map_or(RouteLog::On, |route| route.log) {
         RouteLog::On => true,
-        RouteLog::Errors => error.is_some() || exchange.refusal.is_some() || status >= 400,
+        RouteLog::Errors => error.is_some() || exchange.refusal.is_some() || is_failure(status),
         RouteLog::Off => false,
     }
 }

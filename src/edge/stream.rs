@@ -38,8 +38,7 @@ impl Stream {
     fn of(exchange: &Exchange) -> Option<Self> {
         let route = exchange.judgement.as_ref()?.route?;
         let rule = rule(exchange)?;
-        let watch =
-            StreamWatch::new(&rule, token(exchange).cloned(), clock::monotonic(), exchange.identifiers.lot());
+        let watch = StreamWatch::new(&rule, token(exchange).cloned(), clock::monotonic(), exchange.identifiers.lot());
         Some(Self { installed: Arc::clone(&exchange.installed), route, watch, open: None, is_stream: false })
     }
 

@@ -163,9 +163,11 @@ fn wanted_claims(issuer: &Issuer) -> String {
     let required = issuer.required_claims.iter().map(AsRef::as_ref);
     let mut names: Vec<&str> = ["exp"].into_iter().chain(audience).chain(lifetime).chain(required).collect();
     let mut seen = Vec::new();
-    names.retain(|name| !seen.contains(name) && {
-        seen.push(*name);
-        true
+    names.retain(|name| {
+        !seen.contains(name) && {
+            seen.push(*name);
+            true
+        }
     });
     names.join(", ")
 }
@@ -184,9 +186,10 @@ fn of_issuer(known: &KnownToken, issuer: &Issuer, sayings: &Sayings, now: UnixTi
     checks.retain(|check| check.name != HEADERS);
     for check in &mut checks {
         check.name = format!("issuer: {}", check.name);
-        check.refusal = check.refusal.take().map(|refusal| {
-            Refusal::new(Rejection::ClaimInvalid).because(refusal.detail().unwrap_or_default())
-        });
+        check.refusal = check
+            .refusal
+            .take()
+            .map(|refusal| Refusal::new(Rejection::ClaimInvalid).because(refusal.detail().unwrap_or_default()));
     }
     checks
 }

@@ -182,9 +182,10 @@ impl ClaimCheck {
         match self {
             Self::Claims => facts.fault.as_deref().map_or(Ok(()), |fault| Err(fault.clone())),
             // What an issuer's tokens must have makes them invalid, whatever it is that they lack.
-            Self::Requirement => issuer.requirement.check_facts(facts, issuer.leeway, now).map_err(|refusal| {
-                Refusal::new(Rejection::ClaimInvalid).because(refusal.detail().unwrap_or_default())
-            }),
+            Self::Requirement => issuer
+                .requirement
+                .check_facts(facts, issuer.leeway, now)
+                .map_err(|refusal| Refusal::new(Rejection::ClaimInvalid).because(refusal.detail().unwrap_or_default())),
             Self::Expiry => check_expiry(known, issuer, now),
             Self::NotBefore => check_begun("nbf", facts.not_before, issuer, now),
             Self::IssuedAt => check_begun("iat", facts.issued_at, issuer, now),

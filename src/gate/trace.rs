@@ -35,8 +35,7 @@ pub fn context(headers: &HeaderMap) -> Option<TraceContext<'_>> {
 /// The name of a request: one word that any log can hold.
 pub fn request_id(headers: &HeaderMap) -> Option<&str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~+/=:;@-".contains(&byte);
-    only(headers, &X_REQUEST_ID)
-        .filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_plain))
+    only(headers, &X_REQUEST_ID).filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_plain))
 }
 
 fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r str> {

@@ -1,6 +1,8 @@
 //! Rules, keys and memory together: one request in, one judgement out.
 //!
 //! It never waits: where keys have to be fetched first it says so, and is asked again.
+mod recheck;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -8,14 +10,12 @@ use std::{
 
 use crate::{
     gate::{
-        claims::{self, Identity, KnownToken},
+        claims::{Identity, KnownToken},
         cors::Cors,
         decide::{Admission, Decision, Passage, Ruleset, Trust},
         issuer::IssuerId,
-        keys::KeySet,
         rejection::{Refusal, Rejection},
         request::Request,
-        revocation::Revocations,
         route::{Authentication, Route, RouteId},
         signature,
         time::UnixTime,
@@ -29,6 +29,8 @@ use crate::{
         revocation_slot::RevocationSlot,
     },
 };
+
+pub use self::recheck::Seen;
 
 /// The rules of one configuration with the keys of its issuers and the shared memory of tokens.
 #[derive(Debug)]
@@ -257,31 +259,6 @@ impl Gatekeeper {
         }
     }
 
-    /// Judges again what may change for a token that counted: time, key and revocations. `seen` is by what it counted last,
-    /// and is not judged again while that is in force.
-    ///
-    /// # Errors
-    /// [`Rejection::TokenExpired`], [`Rejection::KeysUnavailable`], [`Rejection::KeyUnknown`], and those of
-    /// [`Revocations::check`].
-    pub fn recheck(&self, known: &KnownToken, seen: &mut Seen, now: UnixTime) -> Result<(), Refusal> {
-        let id = known.token().issuer();
-        let (issuer, slot) = self.ruleset.issuer(id).zip(self.slot(id)).ok_or(Rejection::IssuerUnknown)?;
-        claims::check_expiry(known, issuer, now)?;
-        let keys = slot.keys().ok_or(Rejection::KeysUnavailable)?;
-        if !seen.keys.as_ref().is_some_and(|earlier| Arc::ptr_eq(earlier, &keys)) {
-            if !known.token().is_proven_by(&keys) {
-                return Err(Refusal::new(Rejection::KeyUnknown).because("its key was withdrawn"));
-            }
-            seen.keys = Some(keys);
-        }
-        let revocations = self.revocations.current();
-        if !seen.revocations.as_ref().is_some_and(|earlier| Arc::ptr_eq(earlier, &revocations)) {
-            revocations.check(&known.traits(&issuer.name), now)?;
-            seen.revocations = Some(Arc::clone(&revocations));
-        }
-        Ok(())
-    }
-
     /// Whose request it is; nobody's where it may be.
     fn identify<'r>(
         &self,
@@ -378,13 +355,6 @@ impl Gatekeeper {
             Err(refusal) => Err(refusal),
         }
     }
-}
-
-/// The keys and revocations by which a token counted. Held, so that no others can take their place in memory.
-#[derive(Debug, Default)]
-pub struct Seen {
-    keys: Option<Arc<KeySet>>,
-    revocations: Option<Arc<Revocations>>,
 }
 
 /// When a request is decided, for how long its client was asked to wait, and what charges the limits.

@@ -37,7 +37,8 @@ fn read_to_the_end(house: &House, begun: &mut Begun) -> (Vec<u8>, Value) {
 #[test]
 fn every_kind_of_stream_ends_when_its_token_expires_idle_or_busy() {
     let house = start("");
-    let targets = ["ws", "ws-busy", "ws-half", "ws-goodbye", "events", "events-busy", "chunks", "chunks-busy", "length-busy"];
+    let targets =
+        ["ws", "ws-busy", "ws-half", "ws-goodbye", "events", "events-busy", "chunks", "chunks-busy", "length-busy"];
     thread::scope(|scope| {
         for target in targets {
             let house = &house;
@@ -47,9 +48,16 @@ fn every_kind_of_stream_ends_when_its_token_expires_idle_or_busy() {
                 assert_eq!(begun.head.start.contains(" 101 "), target.starts_with("ws"), "{}", begun.head.start);
                 let (bytes, line) = read_to_the_end(house, &mut begun);
                 let lasted = began.elapsed();
-                assert!(lasted >= Duration::from_secs(1) && lasted < Duration::from_secs(2) + BOUND, "{target} {lasted:?}");
+                assert!(
+                    lasted >= Duration::from_secs(1) && lasted < Duration::from_secs(2) + BOUND,
+                    "{target} {lasted:?}"
+                );
                 assert_eq!(line["auth"]["detail"], "the stream was ended: token_expired", "{target} {line}");
-                assert_eq!((&line["auth"]["result"], &line["auth"]["reason"]), (&json!("allowed"), &Value::Null), "{target}");
+                assert_eq!(
+                    (&line["auth"]["result"], &line["auth"]["reason"]),
+                    (&json!("allowed"), &Value::Null),
+                    "{target}"
+                );
                 assert!(line["bytes_out"].as_u64() >= Some(2) && line["duration_s"].as_f64() >= Some(0.9), "{line}");
                 let goodbye = close_frame(1008, "token_expired");
                 match target {
@@ -78,7 +86,8 @@ fn a_stream_ends_when_its_token_is_revoked_and_others_go_on() {
         (json!({"issuer": "main", "sid": "s1"}), "token_revoked"),
         (json!({"issuer": "main", "jti": "j1"}), "token_revoked"),
     ] {
-        let (name, value) = ["sub", "sid", "jti"].iter().find_map(|name| Some((*name, entry[*name].as_str()?))).unwrap();
+        let (name, value) =
+            ["sub", "sid", "jti"].iter().find_map(|name| Some((*name, entry[*name].as_str()?))).unwrap();
         let token = Token::good().claim(name, value).signed_by(signing_key());
         let other = Token::good().claim(name, "another").signed_by(signing_key());
         let mut doomed = [begin(&house, "/mine/ws", Some(&token)), begin(&house, "/mine/events", Some(&token))];

@@ -18,8 +18,8 @@ use portcullis::{
         readings::EncodedSlash,
         request::{Request, RequestLimits},
         route::{
-            Action, Authentication, BodyLimit, StreamRule, Folding, HeaderChanges, HostPattern, ListenerId, PathPattern,
-            PathReadings, Rewrite, Route,
+            Action, Authentication, BodyLimit, Folding, HeaderChanges, HostPattern, ListenerId, PathPattern,
+            PathReadings, Rewrite, Route, StreamRule,
         },
         route_table::RouteTable,
         sources::TokenSource,

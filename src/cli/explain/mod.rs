@@ -30,7 +30,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   portcullis explain -c portcullis.yaml https://api.example.com/orders
-  portcullis explain --token-file t.jwt -X DELETE https://api.example.com/orders/7
+  portcullis explain --token-file t.jwt -X DELETE https://a.example.com/orders/7
   portcullis explain --claims '{\"sub\": \"u1\", \"roles\": [\"staff\"]}' --issuer main \\
     https://api.example.com/orders
   portcullis explain --running --token-file t.jwt https://api.example.com/orders

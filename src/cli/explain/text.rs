@@ -145,8 +145,7 @@ fn render_forwarded(out: &mut String, upstream: &Forwarded, style: Style) {
     fields.extend(upstream.host.iter().map(|host| ("Host".to_owned(), host.clone())));
     fields.extend(upstream.set.iter().cloned());
     render_fields(out, &fields);
-    for (what, names) in
-        [("without", &upstream.absent), ("as sent", &upstream.passed), ("removed", &upstream.removed)]
+    for (what, names) in [("without", &upstream.absent), ("as sent", &upstream.passed), ("removed", &upstream.removed)]
     {
         if !names.is_empty() {
             let names = printable(&names.join(", "));
@@ -176,7 +175,8 @@ fn render_verdict(out: &mut String, verdict: &Verdict, style: Style) {
     };
     let mark = style.mark(if verdict.outcome == Outcome::Refuse { StepResult::Failed } else { StepResult::Ok });
     let _ = writeln!(out, "{mark} {}", style.paint(colour, &text));
-    for (name, value) in [("the client is told", &verdict.title), ("because", &verdict.detail), ("cure", &verdict.cure)] {
+    for (name, value) in [("the client is told", &verdict.title), ("because", &verdict.detail), ("cure", &verdict.cure)]
+    {
         if let Some(value) = value {
             let _ = writeln!(out, "  {name}: {}", printable(value));
         }

@@ -102,9 +102,11 @@ fn redirect(section: &Section<'_>, context: &mut Context<'_>) -> Option<u16> {
 
 /// The port of a listener with TLS.
 fn https_port(listeners: &[Listener]) -> u16 {
-    let ports = || listeners.iter().filter(|listener| listener.tls.is_some()).filter_map(|listener| match &listener.address {
-        Address::Tcp(address) => Some(address.port()).filter(|port| *port != 0),
-        Address::Unix(_) => None,
-    });
+    let ports = || {
+        listeners.iter().filter(|listener| listener.tls.is_some()).filter_map(|listener| match &listener.address {
+            Address::Tcp(address) => Some(address.port()).filter(|port| *port != 0),
+            Address::Unix(_) => None,
+        })
+    };
     if ports().any(|port| port == HTTPS_PORT) { HTTPS_PORT } else { ports().next().unwrap_or(HTTPS_PORT) }
 }

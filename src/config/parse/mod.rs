@@ -89,7 +89,10 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let startup = Startup { listeners: listeners.listeners, admin, server, log, claims_cache, clients };
     let upstreams = upstreams.upstreams.into_iter().collect::<Option<Vec<_>>>()?;
     let document = document::shown(root.node());
-    Some(Config { startup, live: Live { ruleset, keys, upstreams, revocation, trusted_proxies, drop_underscore_headers, document } })
+    Some(Config {
+        startup,
+        live: Live { ruleset, keys, upstreams, revocation, trusted_proxies, drop_underscore_headers, document },
+    })
 }
 
 /// The operators' interface alone.

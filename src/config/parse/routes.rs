@@ -13,7 +13,9 @@ use crate::config::parse::token::{self, Tokens};
 use crate::config::parse::upstreams::Upstreams;
 use crate::config::parse::{addresses, browsers, path, prospects, rate_limit, route_match, route_policy};
 use crate::gate::host::Host;
-use crate::gate::route::{Action, BodyLimit, HostPattern, PathPattern, Rewrite, Route, RouteId, RouteLog, StreamRule, UpstreamId};
+use crate::gate::route::{
+    Action, BodyLimit, HostPattern, PathPattern, Rewrite, Route, RouteId, RouteLog, StreamRule, UpstreamId,
+};
 use crate::gate::route_table::RouteTable;
 use crate::gate::sources::TokenSource;
 

@@ -4,16 +4,22 @@ use crate::gate::rejection::Rejection;
 /// What would cure a refusal.
 pub(super) const fn cure(rejection: Rejection) -> &'static str {
     match rejection {
-        Rejection::RequestMalformed => "send a request that HTTP allows: one Host, one framing field, a method in capitals",
+        Rejection::RequestMalformed => {
+            "send a request that HTTP allows: one Host, one framing field, a method in capitals"
+        }
         Rejection::UriTooLong => "send a shorter target, or raise `limits.uri_bytes`",
-        Rejection::HeaderTooLarge => "send fewer or shorter header fields, or raise `limits.headers` or `limits.header_bytes`",
+        Rejection::HeaderTooLarge => {
+            "send fewer or shorter header fields, or raise `limits.headers` or `limits.header_bytes`"
+        }
         Rejection::BodyTooLarge => "send a shorter body, or raise `body_bytes` of the route or of `limits`",
         Rejection::PathAmbiguous => {
             "send the path as every server reads it; where the upstream is known to read it one way, say so in the \
              route's `paths`"
         }
         Rejection::HeaderForbidden => "leave the protected name out of `Connection`",
-        Rejection::Misdirected => "send it on a connection that was made for this host: another certificate was asked for",
+        Rejection::Misdirected => {
+            "send it on a connection that was made for this host: another certificate was asked for"
+        }
         Rejection::RouteNotFound => "add a route for this listener, host and path, or ask for one that there is",
         Rejection::MethodNotAllowed => "use one of the methods in `Allow`, or add this one to `methods`",
         Rejection::AddressDenied => {
@@ -31,12 +37,16 @@ pub(super) const fn cure(rejection: Rejection) -> &'static str {
         Rejection::IssuerUnknown => "get a token of one of the route's issuers, or add the issuer to the route",
         Rejection::TypeNotAllowed => "send an access token and not an ID token, or add its type to `token_types`",
         Rejection::CriticalHeader => "have the issuer leave `crit`, `b64` and `zip` out of the token's header",
-        Rejection::AlgorithmNotAllowed => "have the issuer sign with an allowed algorithm, or add this one to `algorithms`",
+        Rejection::AlgorithmNotAllowed => {
+            "have the issuer sign with an allowed algorithm, or add this one to `algorithms`"
+        }
         Rejection::KeysUnavailable => {
             "see that the issuer's keys can be fetched: `GET /issuers` of the admin address has the error"
         }
         Rejection::KeyUnknown => "get a token that is signed with a key that the issuer publishes",
-        Rejection::SignatureInvalid => "get a token of this very issuer: another key signed this one, or it was changed",
+        Rejection::SignatureInvalid => {
+            "get a token of this very issuer: another key signed this one, or it was changed"
+        }
         Rejection::ClaimMissing => "have the issuer put the claim into its tokens, or take it out of `required_claims`",
         Rejection::ClaimInvalid => "have the issuer make the claim what it must be",
         Rejection::TokenExpired => "get a new token; when it is new, compare the clocks",
@@ -52,7 +62,9 @@ pub(super) const fn cure(rejection: Rejection) -> &'static str {
         Rejection::ClaimMismatch => "nothing but another identity: its claims are not what the route requires",
         Rejection::StepUpRequired => "authenticate again, as the challenge asks",
         Rejection::RequestTimeout => "send the request in time",
-        Rejection::UpstreamUnreachable | Rejection::UpstreamUnhealthy | Rejection::UpstreamTimeout => "see to the upstream",
+        Rejection::UpstreamUnreachable | Rejection::UpstreamUnhealthy | Rejection::UpstreamTimeout => {
+            "see to the upstream"
+        }
         Rejection::Overloaded => "try again later, or raise `limits.connections`",
         Rejection::Internal => "this is a fault of portcullis: please report it",
     }

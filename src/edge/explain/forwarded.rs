@@ -28,7 +28,8 @@ pub(super) fn forwarded(
     let mut request = head.clone();
     forwarding::rewrite_judged(&mut request, installed, judgement, Identifiers::random(), origin).ok()?;
     let ruleset = installed.gatekeeper.ruleset();
-    let text = |name: &str| request.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let text =
+        |name: &str| request.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let mut shown = Forwarded {
         upstream: upstream.to_owned(),
         target: without_values(&String::from_utf8_lossy(request.raw_path())),

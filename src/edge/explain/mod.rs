@@ -15,12 +15,12 @@ use std::{sync::Arc, time::Duration};
 use http::header;
 use pingora::http::RequestHeader;
 
+pub(in crate::edge) use self::running::explain_running;
 pub use self::{
     explanation::{Asked, CheckShown, Explanation, Forwarded, Outcome, Step, StepResult, Verdict},
     offline::{KeyChoice, OfflineError, Rehearsal},
     question::{Presented, Question},
 };
-pub(in crate::edge) use self::running::explain_running;
 use self::{
     forwarded::forwarded,
     stand_in::{NO_KEY, StandIn},
@@ -164,10 +164,10 @@ fn decide(
 ) -> Judgement {
     let running = &scene.installed.gatekeeper;
     let slot = |position: usize| match keys {
-        Some((issuer, found)) if usize::from(issuer.0) == position => found.keys.as_ref().map_or_else(
-            || KeySlot::remote(NEVER, clock::monotonic()),
-            |keys| KeySlot::fixed(Arc::clone(keys)),
-        ),
+        Some((issuer, found)) if usize::from(issuer.0) == position => found
+            .keys
+            .as_ref()
+            .map_or_else(|| KeySlot::remote(NEVER, clock::monotonic()), |keys| KeySlot::fixed(Arc::clone(keys))),
         Some(_) | None => KeySlot::fixed(Arc::default()),
     };
     let slots = (0..running.slots().len()).map(|position| Arc::new(slot(position))).collect();

@@ -99,8 +99,7 @@ impl Rehearsal {
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(|error| unready(&error))?);
         let meant = state_directory::meant(&startup.server.state_directory).filter(|_| !is_untouched);
         let proxies = matches!(choice, KeyChoice::AsConfigured).then(|| Arc::new(Proxies::from_environment()));
-        let (in_force, mut notes) =
-            revocations::as_they_are(live.revocation.as_ref(), meant.as_deref(), proxies, now);
+        let (in_force, mut notes) = revocations::as_they_are(live.revocation.as_ref(), meant.as_deref(), proxies, now);
         if is_untouched {
             // A test says what it says wherever it is run.
             notes.clear();
@@ -164,8 +163,12 @@ impl KeyFinder for Keys {
                 found(Arc::new(set), format!("from {} (--jwks)", path.display()))
             }
             (_, KeySource::Fixed(keys)) => found(Arc::clone(keys), "read with the configuration".to_owned()),
-            (_, KeySource::File(file)) => found(Arc::clone(&file.set), format!("from the file {}", file.path.display())),
-            (_, KeySource::Unread) => FoundKeys { keys: None, origin: "not read: the secrets were left out".to_owned() },
+            (_, KeySource::File(file)) => {
+                found(Arc::clone(&file.set), format!("from the file {}", file.path.display()))
+            }
+            (_, KeySource::Unread) => {
+                FoundKeys { keys: None, origin: "not read: the secrets were left out".to_owned() }
+            }
             (_, KeySource::Remote(remote)) => self.remote(issuer, remote, kid),
         }
     }
@@ -180,7 +183,9 @@ impl Keys {
                 let origin = format!("the last good set, kept in {} since {}", place.display(), clock::rfc3339(time));
                 (Some((keys, origin)), None)
             }
-            Some((place, Err(fault))) => (None, Some(format!("; what is kept in {} is not used: {fault}", place.display()))),
+            Some((place, Err(fault))) => {
+                (None, Some(format!("; what is kept in {} is not used: {fault}", place.display())))
+            }
             Some((_, Ok(None))) | None => (None, None),
         };
         let has_key = |keys: &KeySet| kid.is_none_or(|kid| keys.publishes(kid));
@@ -188,10 +193,10 @@ impl Keys {
             return FoundKeys { keys: Some(Arc::clone(keys)), origin: origin.clone() };
         }
         let outcome = match self.choice {
-            KeyChoice::AsConfigured => {
-                issuer_keys::fetch_once(issuer, remote, Arc::new(Proxies::from_environment()))
+            KeyChoice::AsConfigured => issuer_keys::fetch_once(issuer, remote, Arc::new(Proxies::from_environment())),
+            KeyChoice::Offline | KeyChoice::Set(..) | KeyChoice::Nowhere => {
+                Err("nothing is fetched (--offline)".to_owned())
             }
-            KeyChoice::Offline | KeyChoice::Set(..) | KeyChoice::Nowhere => Err("nothing is fetched (--offline)".to_owned()),
         };
         match (outcome, kept) {
             (Ok((url, keys)), _) => FoundKeys { keys: Some(keys), origin: format!("fetched from {url} just now") },

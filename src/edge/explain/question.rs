@@ -91,13 +91,10 @@ impl Question {
         let Ok(Value::Object(members)) = serde_json::from_slice(text) else {
             return Err("the body is not a JSON object".to_owned());
         };
-        const NAMES: [&str; 9] =
-            ["method", "url", "headers", "token", "claims", "issuer", "at", "address", "listener"];
+        const NAMES: [&str; 9] = ["method", "url", "headers", "token", "claims", "issuer", "at", "address", "listener"];
         for name in members.keys().filter(|name| !NAMES.contains(&name.as_str())) {
-            let known = suggest::closest(name, NAMES).map_or_else(
-                || format!("known are {}", NAMES.join(", ")),
-                |known| format!("did you mean `{known}`?"),
-            );
+            let known = suggest::closest(name, NAMES)
+                .map_or_else(|| format!("known are {}", NAMES.join(", ")), |known| format!("did you mean `{known}`?"));
             return Err(format!("unknown member {}; {known}", crate::gate::rejection::quoted(name)));
         }
         let text = |name: &str| match members.get(name) {

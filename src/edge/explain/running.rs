@@ -24,7 +24,8 @@ impl KeyFinder for RunningKeys<'_> {
         };
         let keys = slot.keys();
         let is_missing = kid.is_some_and(|kid| keys.as_ref().is_some_and(|keys| !keys.publishes(kid)));
-        let again = if slot.is_remote() && is_missing { "; a request with this kid has them fetched again first" } else { "" };
+        let again =
+            if slot.is_remote() && is_missing { "; a request with this kid has them fetched again first" } else { "" };
         FoundKeys { origin: format!("{}{again}", origin(slot)), keys }
     }
 }
@@ -33,7 +34,8 @@ fn origin(slot: &KeySlot) -> String {
     match slot.status(clock::monotonic()) {
         KeyStatus::Fixed => "of the running instance, read with its configuration".to_owned(),
         KeyStatus::File { read, last_error, .. } => {
-            let error = last_error.map_or_else(String::new, |error| format!("; as it is now it cannot be used: {error}"));
+            let error =
+                last_error.map_or_else(String::new, |error| format!("; as it is now it cannot be used: {error}"));
             format!("of the running instance, read from a file at {}{error}", clock::rfc3339(read))
         }
         KeyStatus::Remote(status) => {

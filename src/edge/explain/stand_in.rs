@@ -115,11 +115,7 @@ fn by_secret(hash: hmac::Algorithm, algorithm: Algorithm, message: &[u8]) -> Opt
     Some((hmac::sign(&hmac::Key::new(hash, &secret), message).as_ref().to_vec(), keys))
 }
 
-fn by_curve(
-    curve: &'static EcdsaSigningAlgorithm,
-    algorithm: Algorithm,
-    message: &[u8],
-) -> Option<(Vec<u8>, KeySet)> {
+fn by_curve(curve: &'static EcdsaSigningAlgorithm, algorithm: Algorithm, message: &[u8]) -> Option<(Vec<u8>, KeySet)> {
     let pair = EcdsaKeyPair::generate(curve).ok()?;
     let der: PublicKeyX509Der<'_> = pair.public_key().as_der().ok()?;
     let keys = KeySet::from_public_key_pem(pem(der.as_ref()).as_bytes(), [algorithm].into_iter().collect()).ok()?;

@@ -81,7 +81,9 @@ impl Case<'_> {
                 format!("{}: {detail}", row.label)
             }
             (StepResult::Ok, _) => passed(),
-            (StepResult::Failed | StepResult::Observed | StepResult::Skipped | StepResult::Note, _) => self.why_not(stage),
+            (StepResult::Failed | StepResult::Observed | StepResult::Skipped | StepResult::Note, _) => {
+                self.why_not(stage)
+            }
         };
         Step { step: name.to_owned(), result, summary, checks: Vec::new(), details: Vec::new() }
     }
@@ -109,7 +111,8 @@ impl Case<'_> {
             Decision::Reject(refusal) => Some(refusal),
             Decision::Pass(_) | Decision::AwaitKeys(_) => None,
         };
-        let is_answered = judgement.is_preflight && matches!(self.route().and_then(|route| route.cors.as_ref()), Some(Cors::Gate(_)));
+        let is_answered =
+            judgement.is_preflight && matches!(self.route().and_then(|route| route.cors.as_ref()), Some(Cors::Gate(_)));
         let (outcome, status) = match (refusal, action) {
             (Some(refusal), _) => (Outcome::Refuse, Some(refusal.rejection().row().status)),
             (None, _) if is_answered => (Outcome::Respond, Some(PREFLIGHT_STATUS)),
@@ -211,7 +214,9 @@ impl Case<'_> {
 
     fn body(&self) -> Step {
         let limit = self.route().and_then(|route| self.ruleset().body_bytes_max(route));
-        self.step(Stage::Body, "body", || limit.map_or_else(|| "no limit".to_owned(), |limit| format!("at most {limit} bytes")))
+        self.step(Stage::Body, "body", || {
+            limit.map_or_else(|| "no limit".to_owned(), |limit| format!("at most {limit} bytes"))
+        })
     }
 
     fn addresses(&self) -> Step {
@@ -265,8 +270,12 @@ impl Case<'_> {
             Some(source) => format!("{}, {} bytes", shown_source(source), self.trace.token_bytes),
             None => {
                 let is_public = self.route().is_some_and(|route| route.authentication == Authentication::Public);
-                if is_public { "the route asks for no token (auth: none)" } else { "none, and the route does without (auth: optional)" }
-                    .to_owned()
+                if is_public {
+                    "the route asks for no token (auth: none)"
+                } else {
+                    "none, and the route does without (auth: optional)"
+                }
+                .to_owned()
             }
         });
         if let Some(route) = self.route().filter(|route| route.authentication != Authentication::Public) {
@@ -277,7 +286,8 @@ impl Case<'_> {
     }
 
     fn key_set(&self) -> Step {
-        let mut step = self.step(Stage::Keys, "keys", || self.keys.map_or_else(String::new, |found| found.origin.clone()));
+        let mut step =
+            self.step(Stage::Keys, "keys", || self.keys.map_or_else(String::new, |found| found.origin.clone()));
         if let (Some(found), StepResult::Failed | StepResult::Observed) = (self.keys, step.result) {
             step.details = vec![found.origin.clone()];
         }
@@ -287,7 +297,8 @@ impl Case<'_> {
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             step.details = vec![format!("usable keys: {}{more}", named.join(", "))];
             let skipped = keys.skipped().iter().take(RIVALS_MAX);
-            step.details.extend(skipped.map(|key| format!("not used: {}: {}", shown_kid(key.kid.as_deref()), key.reason)));
+            step.details
+                .extend(skipped.map(|key| format!("not used: {}: {}", shown_kid(key.kid.as_deref()), key.reason)));
         }
         step
     }

@@ -175,7 +175,8 @@ mod tests {
 
     fn frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
         let length = prop_oneof![0..130usize, Just(65535), Just(65536)];
-        let one = (prop::sample::select(vec![0x81, 0x82, 0x01, 0x80, 0x89, 0x8a, 0xc1]), any::<Option<[u8; 4]>>(), length);
+        let one =
+            (prop::sample::select(vec![0x81, 0x82, 0x01, 0x80, 0x89, 0x8a, 0xc1]), any::<Option<[u8; 4]>>(), length);
         let one = one.prop_map(|(first, mask, length)| frame(first, mask, &vec![0x88; length]));
         prop::collection::vec(one, 0..6)
     }

@@ -15,7 +15,9 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::edge::metrics::definitions::Instruments;
 pub use crate::edge::metrics::definitions::{DEFINITIONS, Definition, Kind};
-pub use crate::edge::metrics::handles::{FetchMetrics, IssuerMetrics, OpenStream, RouteMetrics, UNMATCHED, UpstreamMetrics};
+pub use crate::edge::metrics::handles::{
+    FetchMetrics, IssuerMetrics, OpenStream, RouteMetrics, UNMATCHED, UpstreamMetrics,
+};
 pub use crate::edge::metrics::readings::{Readings, Sample};
 use crate::gate::time::UnixTime;
 use crate::state::claims_cache::CacheUse;

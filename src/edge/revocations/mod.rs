@@ -22,7 +22,9 @@ use crate::{
     edge::{
         clock,
         jwks_client::{Proxies, without_query},
-        metrics::Metrics, preconditions::StartError, state_directory::StatePlace,
+        metrics::Metrics,
+        preconditions::StartError,
+        state_directory::StatePlace,
     },
     gate::{
         revocation::{Revocation, RevocationList, Revocations},
@@ -96,7 +98,9 @@ pub fn as_they_are(
             let kept = state_directory.map(RevocationStore::in_place).map(|store| store.load_fetched(&remote.url));
             let entries = match (kept, proxies) {
                 (Some(Ok(Some(list))), _) => read(Path::new("the kept list"), &list.text, KnownIssuers::Any),
-                (_, Some(proxies)) => ListFetcher::new(remote.clone(), proxies, None).fetch().map(Option::unwrap_or_default),
+                (_, Some(proxies)) => {
+                    ListFetcher::new(remote.clone(), proxies, None).fetch().map(Option::unwrap_or_default)
+                }
                 (Some(Err(fault)), None) => Err(fault),
                 (_, None) => Err("no list was kept, and none is fetched".to_owned()),
             };

@@ -4,7 +4,7 @@ use crate::gate::{
     cross_site::CrossSiteRule,
     network::AddressRule,
     policy::Requirement,
-    route::{Action, Authentication, BodyLimit, StreamRule, PathReadings, Rewrite},
+    route::{Action, Authentication, BodyLimit, PathReadings, Rewrite, StreamRule},
 };
 
 const EXACT: PathReadings =
