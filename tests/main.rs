@@ -24,6 +24,7 @@ mod folding_upstreams;
 mod framing;
 mod fuzzing;
 mod http2;
+mod http2_conformance;
 mod identity_provider;
 mod init;
 mod key_sets;
