@@ -14,6 +14,7 @@ mod architecture;
 mod attacks;
 mod browsers;
 mod certificates;
+mod clients;
 mod connections;
 mod corpora;
 mod decision_table;
