@@ -34,6 +34,7 @@ mod outages;
 mod paths_and_hosts;
 mod policy;
 mod providers;
+mod proxy_protocol;
 mod redirect;
 mod refusals;
 mod remote_keys;
