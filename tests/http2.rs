@@ -374,3 +374,57 @@ fn h2load_and_nghttp_are_served() {
     let account = process::run("nghttp", command.args(["-v", "-n", "--no-verify-peer", &url]));
     assert!(account.stdout.contains(":status: 200"), "{account:?}");
 }
+
+/// Until nothing is open and served any more.
+fn check_all_gone(house: &House) {
+    let open = |name: &str| house.gateway.metric(|line| line.starts_with(&format!("{name} ")));
+    let gone = || (open("portcullis_connections") + open("portcullis_http_requests_in_flight") == 0.0).then_some(());
+    assert!(eventually(PATIENCE, gone).is_some(), "{} connections", open("portcullis_connections"));
+}
+
+#[test]
+fn who_floods_with_questions_and_takes_no_answer_is_cut_off() {
+    let house = clear("limits: {keepalive_timeout: 1s, body_timeout: 1s}");
+    // Of pings, of settings, of priorities, and of window updates: each costs a client next to nothing.
+    for flood in [frame(6, 0, 0, &[7; 8]), frame(4, 0, 0, &[0, 3, 0, 0, 0, 9]), frame(2, 0, 3, &[0; 5])] {
+        let many = flood.repeat(2000);
+        let mut wire = Wire::connect(house.gateway.address()).unwrap();
+        wire.send(&beginning()).unwrap();
+        // Nothing is read, so that at last nothing can be sent.
+        let mut sent = 0;
+        while sent < 20_000 && wire.send(&many).is_ok() {
+            sent += 1;
+        }
+        assert_eq!(house.gateway.get("/public", &[]).status, 200);
+        let _ = wire.read_to_end();
+    }
+    check_all_gone(&house);
+}
+
+#[test]
+fn a_stream_that_does_not_get_on_ends_and_its_connection_too() {
+    let house = clear("limits: {keepalive_timeout: 1s, body_timeout: 1s}");
+    let post = |stream: u32| {
+        let fields = fields(&[
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", "/public"),
+            (":authority", "api.test"),
+            ("content-length", "9"),
+        ]);
+        frame(1, 4, stream, &fields)
+    };
+    // Bodies that do not come, and one that stops in the middle.
+    let half = [post(1), frame(0, 0, 1, b"half"), post(3), post(5)].concat();
+    let came = answer_to(&house, &half);
+    assert!(!came.iter().any(|(kind, _, _, payload)| *kind == 1 && payload.first() == Some(&0x88)), "{came:?}");
+    assert!(house.upstream.take().is_empty());
+    // A reader that takes nothing: a window that is never opened.
+    let mut wire = Wire::connect(house.gateway.address()).unwrap();
+    let shut = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let sent = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &shut, &head(1, "/public", &[], true)].concat();
+    wire.send(&sent).unwrap();
+    let came = frames(&wire.read_to_end().unwrap_or_default());
+    assert!(came.iter().all(|(kind, _, _, payload)| *kind != 0 || payload.is_empty()), "{came:?}");
+    check_all_gone(&house);
+}
