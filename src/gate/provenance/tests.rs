@@ -41,10 +41,18 @@ fn of(peer: &str, fields: &[(&'static str, &str)]) -> String {
     }
 }
 
+const XFF: &str = "x-forwarded-for";
+
+type Row<'r> = (&'r str, &'r [(&'static str, &'r str)], &'r str);
+
+fn check(rows: &[Row<'_>]) {
+    for (peer, fields, expected) in rows {
+        assert_eq!(of(peer, fields), *expected, "{peer} {fields:?}");
+    }
+}
+
 #[test]
 fn the_client_is_the_last_that_no_trusted_proxy_is() {
-    const XFF: &str = "x-forwarded-for";
-    type Row<'r> = (&'r str, &'r [(&'static str, &'r str)], &'r str);
     let rows: &[Row<'_>] = &[
         ("192.0.2.1", &[(XFF, "203.0.113.9")], "192.0.2.1; ; http; -"),
         ("192.0.2.1", &[(XFF, "garbage"), ("forwarded", "=")], "192.0.2.1; ; http; -"),
@@ -71,6 +79,13 @@ fn the_client_is_the_last_that_no_trusted_proxy_is() {
         ("10.0.0.1", &[(XFF, "203.0.113.9, x, 10.9.9.9")], "refused"),
         ("10.0.0.1", &[(XFF, "203.0.113.9:99999")], "refused"),
         ("10.0.0.1", &[(XFF, "010.0.0.1")], "refused"),
+    ];
+    check(rows);
+}
+
+#[test]
+fn what_both_families_say_of_the_client_is_one() {
+    let rows: &[Row<'_>] = &[
         ("10.0.0.1", &[("forwarded", "for=203.0.113.9")], "203.0.113.9; 10.0.0.1; http; -"),
         (
             "10.0.0.1",
@@ -123,9 +138,7 @@ fn the_client_is_the_last_that_no_trusted_proxy_is() {
         ("10.0.0.1", &[("x-forwarded-host", "a.test\"")], "refused"),
         ("192.0.2.1", &[("x-forwarded-proto", "https"), ("x-forwarded-host", "evil.test")], "192.0.2.1; ; http; -"),
     ];
-    for (peer, fields, expected) in rows {
-        assert_eq!(of(peer, fields), *expected, "{peer} {fields:?}");
-    }
+    check(rows);
 }
 
 proptest! {
