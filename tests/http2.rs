@@ -53,8 +53,15 @@ impl Site {
 
 /// A gateway that speaks HTTP/2 without TLS.
 fn clear(more: &str) -> House {
+    clear_before("", more)
+}
+
+/// The same, with further keys of the upstream.
+fn clear_before(of_upstream: &str, more: &str) -> House {
     let upstream = Upstream::start();
-    let config = fixture::config(more, ROUTES).replace("address: \"{listen}\"", "address: \"{listen}\", http2: true");
+    let servers = "servers: [\"{upstream}\"]";
+    let config = fixture::config(more, ROUTES).replace(servers, &format!("{servers}{of_upstream}"));
+    let config = config.replace("address: \"{listen}\"", "address: \"{listen}\", http2: true");
     let builder = Gateway::builder(config).set("upstream", upstream.address()).file("keys.json", fixture::keys_file());
     House { gateway: builder.start(), upstream }
 }
@@ -373,4 +380,60 @@ fn h2load_and_nghttp_are_served() {
     let mut command = Command::new(nghttp);
     let account = process::run("nghttp", command.args(["-v", "-n", "--no-verify-peer", &url]));
     assert!(account.stdout.contains(":status: 200"), "{account:?}");
+}
+
+/// Until nothing is open and served any more.
+fn check_all_gone(house: &House) {
+    let open = |name: &str| house.gateway.metric(|line| line.starts_with(&format!("{name} ")));
+    let gone = || (open("portcullis_connections") + open("portcullis_http_requests_in_flight") == 0.0).then_some(());
+    assert!(eventually(PATIENCE, gone).is_some(), "{} connections", open("portcullis_connections"));
+}
+
+#[test]
+fn who_floods_with_questions_and_takes_no_answer_is_cut_off() {
+    let house = clear("limits: {keepalive_timeout: 1s, body_timeout: 1s}");
+    // Of pings, of settings, of priorities, and of window updates: each costs a client next to nothing.
+    for flood in [frame(6, 0, 0, &[7; 8]), frame(4, 0, 0, &[0, 3, 0, 0, 0, 9]), frame(2, 0, 3, &[0; 5])] {
+        let many = flood.repeat(2000);
+        let mut wire = Wire::connect(house.gateway.address()).unwrap();
+        wire.send(&beginning()).unwrap();
+        // Nothing is read, so that at last nothing can be sent.
+        let mut sent = 0;
+        while sent < 20_000 && wire.send(&many).is_ok() {
+            sent += 1;
+        }
+        assert_eq!(house.gateway.get("/public", &[]).status, 200);
+        assert!(wire.read_to_end().is_ok(), "the server keeps the connection open");
+    }
+    check_all_gone(&house);
+}
+
+#[test]
+fn a_stream_that_does_not_get_on_ends_and_its_connection_too() {
+    let house = clear_before(", timeouts: {read: 1s}", "limits: {keepalive_timeout: 1s, body_timeout: 1s}");
+    let post = |stream: u32| {
+        let fields = fields(&[
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", "/public"),
+            (":authority", "api.test"),
+            ("content-length", "9"),
+        ]);
+        frame(1, 4, stream, &fields)
+    };
+    // Bodies that do not come, and one that stops in the middle: nobody waits for the service longer than it may take.
+    let half = [post(1), frame(0, 0, 1, b"half"), post(3), post(5)].concat();
+    let mut wire = Wire::connect(house.gateway.address()).unwrap();
+    wire.send(&[beginning(), half].concat()).unwrap();
+    let came = frames(&wire.read_to_end().expect("the server ends it"));
+    assert!(!came.iter().any(|(kind, _, _, payload)| *kind == 1 && payload.first() == Some(&0x88)), "{came:?}");
+    assert!(house.upstream.take().is_empty());
+    // A reader that takes nothing: a window that is never opened.
+    let mut wire = Wire::connect(house.gateway.address()).unwrap();
+    let shut = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let sent = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &shut, &head(1, "/public", &[], true)].concat();
+    wire.send(&sent).unwrap();
+    let came = frames(&wire.read_to_end().expect("the server ends it"));
+    assert!(came.iter().all(|(kind, _, _, payload)| *kind != 0 || payload.is_empty()), "{came:?}");
+    check_all_gone(&house);
 }

@@ -8,7 +8,7 @@ use crate::support::{
     gateway::{Builder, Gateway},
     peers::require_program,
     problem::check_problem,
-    process,
+    process::{self, Process},
     reported::is_metric,
     tls::TlsClient,
     upstream::Upstream,
@@ -188,8 +188,7 @@ fn until_when_certificates_are_valid_is_exported() {
     let (upstream, authority) = (Upstream::start(), Authority::new("root"));
     let gateway = builder(&tls_of(&["web"], ""), "", &upstream).pair("web", &authority.server(&["api.test"])).start();
     let name = "portcullis_tls_certificate_not_after_timestamp_seconds";
-    let file = gateway.folder().path().join("web.pem").display().to_string();
-    let end = gateway.metric(|line| is_metric(line, name, &[("listener", "web"), ("certificate", &file)]));
+    let end = gateway.metric(|line| is_metric(line, name, &[("listener", "web"), ("certificate", "web.pem")]));
     // 4096-01-01T00:00:00Z, which rcgen gives certificates without an end.
     assert!((end - 67_090_118_400.0).abs() < 86_400.0, "{end}");
 }
@@ -324,4 +323,27 @@ fn deadlines_and_faults_of_requests_are_the_same_under_tls() {
     let mut idle = Client::connect(door.address());
     assert_eq!(idle.request("GET", "/public", &[("Host", "api.test")]).status, 200);
     assert!(idle.rest().is_empty());
+}
+
+/// What testssl.sh finds and says of it: the severities of its own scale that are more than low.
+#[test]
+fn testssl_finds_no_weakness_above_low() {
+    let Some(testssl) = require_program("testssl", "testssl_finds_no_weakness_above_low") else { return };
+    let (upstream, authority) = (Upstream::start(), Authority::new("root"));
+    let gateway = builder(&tls_of(&["web"], ""), "", &upstream).pair("web", &authority.server(&["api.test"])).start();
+    let (folder, report) = (gateway.folder().path(), gateway.folder().path().join("testssl.json"));
+    let mut command = Command::new(testssl);
+    command.current_dir(folder).args(["--quiet", "--warnings", "off", "--color", "0", "--jsonfile"]).arg(&report);
+    // Its certificate is nobody's whom the program knows.
+    command.args(["--protocols", "--std", "--fs", "--server-preference", "--vulnerable"]);
+    let mut running = Process::spawn("testssl", command.arg(gateway.address().to_string()));
+    let account = running.end(Duration::from_secs(240)).expect("it ends");
+    let text = fs::read_to_string(&report).unwrap_or_else(|error| panic!("{error}: {account:?}"));
+    let findings: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let of = |id: &str| findings.iter().find(|finding| finding["id"] == id).map(|finding| finding["severity"].clone());
+    assert_eq!((of("TLS1_2"), of("TLS1_3")), (Some("OK".into()), Some("OK".into())), "{text}");
+    for finding in &findings {
+        let severity = finding["severity"].as_str().unwrap();
+        assert!(!matches!(severity, "MEDIUM" | "HIGH" | "CRITICAL" | "FATAL" | "WARN"), "{finding}");
+    }
 }

@@ -19,7 +19,10 @@ use portcullis::{
         metrics::Metrics,
         upstream::Upstreams,
     },
-    gate::decide::Decision,
+    gate::{
+        decide::Decision,
+        provenance::{Peer, Provenance, TrustedProxies},
+    },
 };
 use portcullis_fuzz::{
     folded,
@@ -48,6 +51,7 @@ static INSTALLED: LazyLock<Arc<Installed>> = LazyLock::new(|| {
     let parts = Parts {
         upstreams: Arc::new(Upstreams::new(&config.live.upstreams).expect("upstreams")),
         upstream_names: vec!["echo".into()],
+        trusted_proxies: TrustedProxies::default(),
         drop_underscore_headers: false,
         document: serde_json::Value::Null,
         required_for_readiness: vec![false],
@@ -88,14 +92,16 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut exchange = Exchange::begin(Arc::clone(&INSTALLED), METRICS.in_flight());
     exchange.judgement = Some(judgement);
-    let origin = Origin { client, host: sent.get("host").and_then(|host| host.to_str().ok()), is_encrypted: first.contains('s'), version: http::Version::HTTP_11 };
+    let provenance = Provenance::direct(client.map_or(Peer::Unknown, Peer::at), first.contains('s'));
+    let host = sent.get("host").and_then(|host| host.to_str().ok());
+    let origin = Origin { provenance: &provenance, host, version: http::Version::HTTP_11, trace_state: None };
     rewrite_request(&mut request, &exchange, origin).expect("values that fit");
     let told = &request.headers;
     let address = client.map(|client| client.to_string());
     assert_once(told, "x-forwarded-for", address.as_deref());
     assert_once(told, "x-real-ip", address.as_deref());
     assert_once(told, "x-forwarded-host", sent.get("host").map(|host| host.to_str().expect("judged")));
-    assert_once(told, "x-forwarded-proto", Some(if origin.is_encrypted { "https" } else { "http" }));
+    assert_once(told, "x-forwarded-proto", Some(if origin.provenance.is_encrypted { "https" } else { "http" }));
     assert_once(told, "x-request-id", Some(exchange.identifiers.request()));
     assert_once(told, "traceparent", Some(&exchange.identifiers.traceparent()));
     assert_once(told, "x-user-id", identity.as_ref().map(|_| "alice"));
@@ -128,7 +134,7 @@ fn check_forwarded(told: &HeaderMap, origin: Origin<'_>) {
             }
         }
     };
-    let expected = match origin.client {
+    let expected = match origin.provenance.client {
         Some(IpAddr::V6(address)) => format!("[{address}]"),
         Some(address) => address.to_string(),
         None => "unknown".to_owned(),
@@ -137,7 +143,7 @@ fn check_forwarded(told: &HeaderMap, origin: Origin<'_>) {
     if let Some(host) = origin.host {
         assert_eq!(next("host"), host);
     }
-    assert_eq!(next("proto"), if origin.is_encrypted { "https" } else { "http" });
+    assert_eq!(next("proto"), if origin.provenance.is_encrypted { "https" } else { "http" });
     assert!(pairs.next().is_none());
 }
 

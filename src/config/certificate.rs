@@ -11,6 +11,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::time::ASN1Time;
+use zeroize::Zeroizing;
 
 use crate::gate::certificates::CertificateNames;
 use crate::gate::time::UnixTime;
@@ -20,27 +22,24 @@ pub const CHAIN_BYTES_MAX: u64 = 256 * 1024;
 /// A bundle of authorities.
 pub const AUTHORITIES_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A server's certificate without its key.
-#[derive(Clone, Debug)]
+/// A certificate without its key, and those that lead to its authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateChain {
-    der: Vec<CertificateDer<'static>>,
-    /// The hosts that it is for.
-    pub names: CertificateNames,
-    /// From when it is valid.
+    /// DER, the certificate itself first; at least one.
+    pub certificates: Vec<Vec<u8>>,
+    /// From when the first is valid.
     pub not_before: UnixTime,
-    /// Until when it is valid.
+    /// Until when the first is valid.
     pub not_after: UnixTime,
 }
 
-/// A certificate with the private key that belongs to it.
+/// A server's certificate with the private key that belongs to it.
 #[derive(Clone, Debug)]
 pub struct CertificatePair {
     /// As TLS shows and uses it.
     pub certified: Arc<CertifiedKey>,
     /// The hosts that it is for.
     pub names: CertificateNames,
-    /// From when it is valid.
-    pub not_before: UnixTime,
     /// Until when it is valid.
     pub not_after: UnixTime,
 }
@@ -91,41 +90,61 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 impl CertificateChain {
-    /// Reads a server's certificate and those that lead to its authority, the server's first.
+    /// Reads a certificate and those that lead to its authority, its own first.
     ///
     /// # Errors
     /// See [`CertificateFault`].
     pub fn parse(pem: &[u8]) -> Result<Self, CertificateFault> {
-        let der = certificates(pem)?;
-        let leaf = der.first().ok_or(CertificateFault::NoCertificate)?;
-        let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| CertificateFault::Malformed)?;
-        let names = names(&parsed)?;
-        if names.is_empty() {
-            return Err(CertificateFault::NoNames);
-        }
-        let validity = parsed.validity();
-        let time = |seconds: i64| UnixTime::from_seconds(seconds);
-        let (not_before, not_after) = (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()));
-        Ok(Self { der, names, not_before, not_after })
+        let certificates = authorities(pem)?;
+        let validity = certificates.first().and_then(|first| parsed(first)).map(|parsed| parsed.validity().clone());
+        let validity = validity.ok_or(CertificateFault::Malformed)?;
+        let time = |time: ASN1Time| UnixTime::from_seconds(time.timestamp());
+        Ok(Self { certificates, not_before: time(validity.not_before), not_after: time(validity.not_after) })
     }
 
-    /// With its private key.
+    /// The hosts that it is for; at least one.
     ///
     /// # Errors
     /// See [`CertificateFault`].
-    pub fn with_key(self, pem: &[u8]) -> Result<CertificatePair, CertificateFault> {
+    pub fn names(&self) -> Result<CertificateNames, CertificateFault> {
+        let first = self.certificates.first().and_then(|first| parsed(first)).ok_or(CertificateFault::Malformed)?;
+        let extension = first.subject_alternative_name().map_err(|_| CertificateFault::Malformed)?;
+        let general = extension.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+        let hosts: Vec<String> = general.iter().filter_map(host).collect();
+        let names = CertificateNames::new(hosts.iter().map(String::as_str));
+        if names.is_empty() { Err(CertificateFault::NoNames) } else { Ok(names) }
+    }
+
+    /// Reads the private key that belongs to it; DER in whichever of its three forms it has.
+    ///
+    /// # Errors
+    /// See [`CertificateFault`].
+    pub fn key(&self, pem: &[u8]) -> Result<Zeroizing<Vec<u8>>, CertificateFault> {
+        let key = self.private_key(pem)?;
+        let der = Zeroizing::new(key.secret_der().to_vec());
+        self.certified(key).map(|_| der)
+    }
+
+    /// With its private key, as a server's.
+    ///
+    /// # Errors
+    /// See [`CertificateFault`].
+    pub fn with_key(&self, pem: &[u8]) -> Result<CertificatePair, CertificateFault> {
+        let (names, certified) = (self.names()?, self.certified(self.private_key(pem)?)?);
+        Ok(CertificatePair { certified: Arc::new(certified), names, not_after: self.not_after })
+    }
+
+    fn private_key(&self, pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateFault> {
         let is_encrypted = pem.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED);
-        let key = PrivateKeyDer::from_pem_slice(pem)
-            .map_err(|_| if is_encrypted { CertificateFault::EncryptedKey } else { CertificateFault::NoKey })?;
-        let certified = CertifiedKey::from_der(self.der, key, &provider()).map_err(|error| {
+        PrivateKeyDer::from_pem_slice(pem)
+            .map_err(|_| if is_encrypted { CertificateFault::EncryptedKey } else { CertificateFault::NoKey })
+    }
+
+    fn certified(&self, key: PrivateKeyDer<'static>) -> Result<CertifiedKey, CertificateFault> {
+        let chain = self.certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();
+        CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
             let is_mismatch = matches!(error, rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch));
             if is_mismatch { CertificateFault::KeyMismatch } else { CertificateFault::KeyUnusable }
-        })?;
-        Ok(CertificatePair {
-            certified: Arc::new(certified),
-            names: self.names,
-            not_before: self.not_before,
-            not_after: self.not_after,
         })
     }
 }
@@ -133,33 +152,36 @@ impl CertificateChain {
 /// In the first line of a key that is encrypted, in either of the two forms.
 const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
-/// Reads the authorities whose certificates clients may have.
+/// Reads certificates to be trusted, in DER; at least one.
 ///
 /// # Errors
 /// See [`CertificateFault`].
-pub fn authorities(pem: &[u8]) -> Result<RootCertStore, CertificateFault> {
-    let mut store = RootCertStore::empty();
-    for der in certificates(pem)? {
-        store.add(der).map_err(|_| CertificateFault::Malformed)?;
-    }
-    Ok(store)
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateFault> {
+pub fn authorities(pem: &[u8]) -> Result<Vec<Vec<u8>>, CertificateFault> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
-        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(found) if found.iter().any(|der| parsed(der).is_none()) => Err(CertificateFault::Malformed),
+        Ok(found) if !found.is_empty() => Ok(found.iter().map(|der| der.to_vec()).collect()),
         Ok(_) if PrivateKeyDer::from_pem_slice(pem).is_ok() => Err(CertificateFault::IsKey),
         Ok(_) => Err(CertificateFault::NoCertificate),
         Err(_) => Err(CertificateFault::Malformed),
     }
 }
 
-fn names(certificate: &X509Certificate<'_>) -> Result<CertificateNames, CertificateFault> {
-    let extension = certificate.subject_alternative_name().map_err(|_| CertificateFault::Malformed)?;
-    let general = extension.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
-    let names: Vec<String> = general.iter().filter_map(host).collect();
-    Ok(CertificateNames::new(names.iter().map(String::as_str)))
+/// Reads certificates to be trusted, as TLS uses them.
+///
+/// # Errors
+/// See [`CertificateFault`].
+pub fn trusted(pem: &[u8]) -> Result<RootCertStore, CertificateFault> {
+    let mut store = RootCertStore::empty();
+    for der in authorities(pem)? {
+        store.add(CertificateDer::from(der)).map_err(|_| CertificateFault::Malformed)?;
+    }
+    Ok(store)
+}
+
+/// One certificate and nothing behind it.
+fn parsed(der: &[u8]) -> Option<X509Certificate<'_>> {
+    X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, parsed)| parsed)
 }
 
 /// The host that a name means, as hosts are compared; nothing for names of other things.
@@ -177,7 +199,7 @@ fn host(name: &GeneralName<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcgen::{CertificateParams, KeyPair};
+    use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm};
 
     fn pem(label: &str, der: &[u8]) -> String {
         let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
@@ -185,7 +207,11 @@ mod tests {
     }
 
     fn made(names: &[&str]) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
+        made_for(&rcgen::PKCS_ECDSA_P256_SHA256, names)
+    }
+
+    fn made_for(algorithm: &'static SignatureAlgorithm, names: &[&str]) -> (String, String) {
+        let key = KeyPair::generate_for(algorithm).unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
         (pem("CERTIFICATE", certificate.der()), pem("PRIVATE KEY", key.serialized_der()))
@@ -194,37 +220,50 @@ mod tests {
     #[test]
     fn a_certificate_and_its_key_are_one_pair() {
         let (certificate, key) = made(&["api.test", "*.api.test", "127.0.0.1", "::1"]);
-        let pair = CertificateChain::parse(certificate.as_bytes()).unwrap().with_key(key.as_bytes()).unwrap();
+        let chain = CertificateChain::parse(certificate.as_bytes()).unwrap();
+        let pair = chain.with_key(key.as_bytes()).unwrap();
         for name in ["api.test", "a.api.test", "127.0.0.1", "[::1]"] {
             assert!(pair.names.covers(name), "{name}");
         }
-        assert!(pair.not_before < pair.not_after);
-        assert_eq!(authorities(certificate.as_bytes()).unwrap().len(), 1);
+        assert!(chain.not_before < chain.not_after);
+        assert_eq!(trusted(certificate.as_bytes()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_of_every_kind_of_key_may_be_shown_to_servers_and_needs_no_name() {
+        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
+            let (certificate, key) = made_for(algorithm, &[]);
+            let (other, _) = made_for(algorithm, &[]);
+            let chain = CertificateChain::parse((certificate + &other).as_bytes()).unwrap();
+            assert_eq!(chain.certificates.len(), 2);
+            assert!(!chain.key(key.as_bytes()).unwrap().is_empty());
+            assert_eq!(chain.names().map(|_| ()), Err(CertificateFault::NoNames));
+        }
     }
 
     #[test]
     fn what_is_no_pair_is_named() {
         let ((certificate, key), (other, other_key)) = (made(&["api.test"]), made(&["api.test"]));
-        let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
-        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let unusable = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let encrypted = pem("ENCRYPTED PRIVATE KEY", b"123");
+        let (broken, unusable) = (pem("CERTIFICATE", b"123"), pem("PRIVATE KEY", b"123"));
         for (certificate, key, fault) in [
             (certificate.as_str(), other_key.as_str(), CertificateFault::KeyMismatch),
             (&other, &key, CertificateFault::KeyMismatch),
             ("", &key, CertificateFault::NoCertificate),
             (&key, &key, CertificateFault::IsKey),
-            (broken, &key, CertificateFault::Malformed),
-            (&made(&[]).0, &key, CertificateFault::NoNames),
+            (&broken, &key, CertificateFault::Malformed),
+            (&format!("{certificate}{broken}"), &key, CertificateFault::Malformed),
             (&certificate, "", CertificateFault::NoKey),
             (&certificate, &certificate, CertificateFault::NoKey),
-            (&certificate, encrypted, CertificateFault::EncryptedKey),
-            (&certificate, unusable, CertificateFault::KeyUnusable),
+            (&certificate, &encrypted, CertificateFault::EncryptedKey),
+            (&certificate, &unusable, CertificateFault::KeyUnusable),
         ] {
-            let found =
-                CertificateChain::parse(certificate.as_bytes()).and_then(|chain| chain.with_key(key.as_bytes()));
-            assert_eq!(found.map(|_| ()), Err(fault));
+            let chain = CertificateChain::parse(certificate.as_bytes());
+            assert_eq!(chain.clone().and_then(|chain| chain.key(key.as_bytes())).map(|_| ()), Err(fault));
+            assert_eq!(chain.and_then(|chain| chain.with_key(key.as_bytes())).map(|_| ()), Err(fault));
         }
-        assert_eq!(authorities(b"").map(|_| ()), Err(CertificateFault::NoCertificate));
-        assert_eq!(authorities(broken.as_bytes()).map(|_| ()), Err(CertificateFault::Malformed));
+        for (text, fault) in [("", CertificateFault::NoCertificate), (&broken, CertificateFault::Malformed)] {
+            assert_eq!(trusted(text.as_bytes()).map(|_| ()), Err(fault));
+        }
     }
 }

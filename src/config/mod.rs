@@ -5,7 +5,6 @@
 //! [`mapping`] read values; every problem goes to [`error::Problems`], which [`render`] shows.
 pub mod bounds;
 pub mod certificate;
-pub mod client_certificate;
 pub mod error;
 pub mod expand;
 pub mod field;

@@ -1,6 +1,5 @@
 //! One request and its response while they pass: what was decided, what was measured, what is to be told.
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -15,7 +14,7 @@ use crate::{
         upstream::{HealthSlot, Target},
     },
     gate::{
-        provenance::Provenance,
+        provenance::{Peer, Provenance},
         rejection::Refusal,
         route::{Route, UpstreamId},
         trace::{self, REQUEST_ID_BYTES_MAX},
@@ -101,7 +100,7 @@ impl Exchange {
     ///
     /// # Errors
     /// What a trusted proxy says can be read in two ways.
-    pub fn arrive(&mut self, peer: Option<IpAddr>, is_encrypted: bool, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub fn arrive(&mut self, peer: Peer, is_encrypted: bool, headers: &HeaderMap) -> Result<(), Refusal> {
         self.provenance = Provenance::direct(peer, is_encrypted);
         let trusted = &self.installed.trusted_proxies;
         if !trusted.trust(peer) {

@@ -2,7 +2,7 @@
 //!
 //! This is the only place where identity headers are written. It runs after Pingora removed what `Connection`
 //! nominates, so that nothing the client sent can remove or join them.
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, Method, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -22,7 +22,7 @@ use crate::{
         cors::Answer,
         decide::{Decision, Passage},
         firewall::Ownership,
-        provenance::Provenance,
+        provenance::{Peer, Provenance},
         route::{Route, RouteId},
     },
     state::gatekeeper::Judgement,
@@ -41,11 +41,19 @@ pub struct Origin<'s> {
     pub trace_state: Option<&'s str>,
 }
 
-/// The address of the connection's peer, or of whom the PROXY protocol names; nothing for a unix socket.
-pub fn peer_address(session: &Session) -> Option<IpAddr> {
-    match session.client_addr()? {
-        SocketAddr::Inet(address) => Some(address.ip().to_canonical()),
-        SocketAddr::Unix(_) => None,
+/// Stands for a client of whom the PROXY protocol does not say who it is; see [`Peer::at`].
+pub const UNKNOWN_PEER: std::net::SocketAddr = std::net::SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// The peer of the connection, or whom the PROXY protocol names in its stead.
+pub fn peer(session: &Session) -> Peer {
+    peer_at(session.client_addr())
+}
+
+/// The peer at an address of Pingora's. Sockets of TCP always have one, and most clients of unix sockets have none.
+pub fn peer_at(address: Option<&SocketAddr>) -> Peer {
+    match address {
+        Some(SocketAddr::Inet(address)) => Peer::at(address.ip()),
+        Some(SocketAddr::Unix(_)) | None => Peer::UnixSocket,
     }
 }
 

@@ -178,7 +178,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
-        let (peer, is_encrypted) = (forwarding::peer_address(session), forwarding::is_encrypted(session));
+        let (peer, is_encrypted) = (forwarding::peer(session), forwarding::is_encrypted(session));
         if let Err(refusal) = exchange.arrive(peer, is_encrypted, &session.req_header().headers) {
             exchange.refusal = Some(refusal);
         }

@@ -232,12 +232,17 @@ fn key_store(sources: &KeySources, startup: &Startup, state: &StatePlace) -> Res
 /// One guard for all listeners, so that they share what clients may take.
 fn new_guard(startup: &Startup, shared: &Arc<Shared>) -> Arc<Guard> {
     let limits = shared.installed.load().gatekeeper.ruleset().limits;
-    let told = Arc::clone(shared);
+    let (told, known) = (Arc::clone(shared), Arc::clone(shared));
     Arc::new(Guard {
         timeouts: startup.clients.timeouts,
         head_bounds: HeadBounds::new(limits.uri_bytes, limits.header_bytes),
         connections: Arc::new(Connections::new(startup.clients.connections)),
         metrics: Arc::clone(&shared.metrics),
+        trust: Box::new(move |peer| {
+            let installed = known.installed.load();
+            // Who names nobody takes the word of whoever reaches the listener; `validate` says so.
+            installed.trusted_proxies.are_none() || installed.trusted_proxies.trust(peer)
+        }),
         tell: Box::new(move |incident| told.reporter.report_incident(&told.installed.load(), incident)),
     })
 }
@@ -255,7 +260,11 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>, c
         options.h2_idle_timeout = Some(startup.clients.timeouts.keepalive);
         proxy.server_options = Some(options);
         proxy.h2_options = Some(http2::options(limits.uri_bytes, limits.header_bytes));
-        let entrance = Entrance { tls: certificates.terminator(listener.0.into()), http2: settings.http2 };
+        let entrance = Entrance {
+            tls: certificates.terminator(listener.0.into()),
+            http2: settings.http2,
+            proxy_protocol: settings.proxy_protocol,
+        };
         let guarded = Guarded::new(proxy, Arc::clone(&guard), entrance);
         let mut service = Service::new(format!("listener {}", settings.name), guarded);
         match &settings.address {

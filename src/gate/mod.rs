@@ -35,6 +35,7 @@ pub mod network;
 pub mod path;
 pub mod policy;
 pub mod provenance;
+pub mod proxy_protocol;
 pub mod rate_limit;
 pub mod readings;
 pub mod rejection;

@@ -17,6 +17,33 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Peer {
+    /// Somebody at this address.
+    Address(IpAddr),
+    /// Somebody on this host, by a unix socket.
+    UnixSocket,
+    /// Somebody of whom a load balancer did not say who it is.
+    #[default]
+    Unknown,
+}
+
+impl Peer {
+    /// Somebody at this address, in the one spelling in which addresses are compared; nobody has the unspecified one.
+    pub fn at(address: IpAddr) -> Self {
+        if address.is_unspecified() { Self::Unknown } else { Self::Address(address.to_canonical()) }
+    }
+
+    /// The address, where it has one.
+    pub const fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::UnixSocket | Self::Unknown => None,
+        }
+    }
+}
+
 /// Whose word on clients is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
@@ -27,12 +54,18 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Whether this peer is one; without address it came by a unix socket.
-    pub fn trust(&self, peer: Option<IpAddr>) -> bool {
+    /// Whether this peer is one.
+    pub fn trust(&self, peer: Peer) -> bool {
         match peer {
-            Some(address) => self.networks.iter().any(|network| network.holds(address)),
-            None => self.by_unix_socket,
+            Peer::Address(address) => self.networks.iter().any(|network| network.holds(address)),
+            Peer::UnixSocket => self.by_unix_socket,
+            Peer::Unknown => false,
         }
+    }
+
+    /// Whether there are none at all.
+    pub fn are_none(&self) -> bool {
+        self.networks.is_empty() && !self.by_unix_socket
     }
 }
 
@@ -51,8 +84,8 @@ pub struct Provenance {
 
 impl Provenance {
     /// Of a request whose client is the peer of its connection.
-    pub const fn direct(peer: Option<IpAddr>, is_encrypted: bool) -> Self {
-        Self { client: peer, proxies: Vec::new(), is_encrypted, host: None }
+    pub const fn direct(peer: Peer, is_encrypted: bool) -> Self {
+        Self { client: peer.address(), proxies: Vec::new(), is_encrypted, host: None }
     }
 
     /// Of a request that came by this peer, with what the peer says where it is believed.
@@ -60,22 +93,22 @@ impl Provenance {
     /// # Errors
     /// [`Rejection::RequestMalformed`] for what cannot be read, and where the two families of fields say different things:
     /// one of them a client wrote, and nobody knows which.
-    pub fn of(
-        trusted: &TrustedProxies,
-        peer: Option<IpAddr>,
-        is_encrypted: bool,
-        headers: &HeaderMap,
-    ) -> Result<Self, Refusal> {
+    pub fn of(trusted: &TrustedProxies, peer: Peer, is_encrypted: bool, headers: &HeaderMap) -> Result<Self, Refusal> {
         if !trusted.trust(peer) {
             return Ok(Self::direct(peer, is_encrypted));
         }
-        let listed = listed(headers)?;
+        let listed = values(headers, &X_FORWARDED_FOR)?;
         let elements = elements(headers)?;
-        let of_list = listed.as_ref().map(|nodes| walk(trusted, peer, nodes.iter().copied()));
-        let of_elements = elements.as_ref().map(|elements| walk(trusted, peer, elements.iter().map(|of| of.node)));
+        let of_list = listed.as_ref().map(|texts| walk(trusted, peer, texts.iter().map(|text| node(text))));
+        let of_list = of_list.map(|way| way.ok_or_else(|| unreadable(&X_FORWARDED_FOR))).transpose()?;
+        let nodes = elements.as_ref().map(|elements| elements.iter().map(|element| Some(element.node)));
+        let of_elements = nodes.and_then(|nodes| walk(trusted, peer, nodes));
+        // What clients put before it may make one of them longer: each has a place of its own for the client.
+        let position = |way: &Option<Way>| way.as_ref().and_then(|way| way.position);
+        let (in_list, in_elements) = (position(&of_list), position(&of_elements));
         let way = agreed(of_list, of_elements, "the client")?.unwrap_or_else(|| Way::direct(peer));
-        let element = elements.as_ref().and_then(|elements| elements.get(way.position?));
-        let schemes = schemes(headers, listed.map_or(0, |nodes| nodes.len()), way.position)?;
+        let element = elements.as_ref().and_then(|elements| elements.get(in_elements?));
+        let schemes = schemes(headers, listed.map_or(0, |texts| texts.len()), in_list)?;
         let scheme = agreed(schemes, element.and_then(|element| element.is_encrypted), "the protocol")?;
         let host = agreed(host(headers)?, element.and_then(|element| element.host.clone()), "the host")?;
         Ok(Self { client: way.client, proxies: way.proxies, is_encrypted: scheme.unwrap_or(is_encrypted), host })
@@ -92,29 +125,31 @@ struct Way {
 }
 
 impl Way {
-    const fn direct(peer: Option<IpAddr>) -> Self {
-        Self { client: peer, position: None, proxies: Vec::new() }
+    const fn direct(peer: Peer) -> Self {
+        Self { client: peer.address(), position: None, proxies: Vec::new() }
     }
 }
 
+/// Reads a list from its end; nothing when what is to be believed is no node. What nobody believes may be anything.
 fn walk(
     trusted: &TrustedProxies,
-    peer: Option<IpAddr>,
-    nodes: impl DoubleEndedIterator<Item = Option<IpAddr>> + ExactSizeIterator,
-) -> Way {
+    peer: Peer,
+    nodes: impl DoubleEndedIterator<Item = Option<Option<IpAddr>>> + ExactSizeIterator,
+) -> Option<Way> {
     let mut way = Way::direct(peer);
     let mut is_trusted = true;
     for (position, node) in nodes.enumerate().rev() {
         if !is_trusted {
             break;
         }
-        way.proxies.insert(0, way.client);
-        way.client = node;
+        way.proxies.push(way.client);
+        way.client = node?;
         way.position = Some(position);
         // One whose address is not told cannot be known to be trusted.
-        is_trusted = node.is_some() && trusted.trust(node);
+        is_trusted = way.client.is_some_and(|address| trusted.trust(Peer::Address(address)));
     }
-    way
+    way.proxies.reverse();
+    Some(way)
 }
 
 /// What either says, or both when it is the same. Lists may differ where nobody believes them.
@@ -162,12 +197,6 @@ fn values(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Vec<String>>,
     Ok(found)
 }
 
-fn listed(headers: &HeaderMap) -> Result<Option<Vec<Option<IpAddr>>>, Refusal> {
-    let Some(values) = values(headers, &X_FORWARDED_FOR)? else { return Ok(None) };
-    let nodes: Option<Vec<_>> = values.iter().map(|value| node(value)).collect();
-    nodes.map(Some).ok_or_else(|| unreadable(&X_FORWARDED_FOR))
-}
-
 /// The address of a node (RFC 7239 §6), its port left out. `Some(None)` for one that is unknown or hidden, `None` for what
 /// is no node.
 fn node(text: &str) -> Option<Option<IpAddr>> {
@@ -185,8 +214,7 @@ fn node(text: &str) -> Option<Option<IpAddr>> {
         None => match text.parse() {
             Ok(address) => address,
             Err(_) => {
-                let (address, port) = text.split_once(':').filter(|(_, port)| is_port(port))?;
-                let _ = port;
+                let (address, _) = text.split_once(':').filter(|(_, port)| is_port(port))?;
                 IpAddr::V4(address.parse().ok()?)
             }
         },

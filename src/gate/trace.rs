@@ -93,7 +93,9 @@ mod tests {
 
     fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        values.iter().for_each(|value| drop(headers.append(name, HeaderValue::from_str(value).unwrap())));
+        for value in values {
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
         headers
     }
 

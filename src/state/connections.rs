@@ -67,14 +67,8 @@ impl Connections {
         }
         // From here on dropping the seat gives everything back that was taken.
         let mut seat = Seat { connections: Arc::clone(self), address: None };
-        if let (Some(limit), Some(address)) = (self.limits.per_address, address) {
-            let mut by_address = self.by_address();
-            let seats = by_address.entry(address).or_default();
-            if *seats >= limit {
-                return Err(ConnectionLimit::PerAddress);
-            }
-            *seats += 1;
-            seat.address = Some(address);
+        if let Some(address) = address {
+            seat.give_to(address)?;
         }
         Ok(seat)
     }
@@ -84,9 +78,27 @@ impl Connections {
     }
 }
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if let Some(address) = self.address
+impl Seat {
+    /// From now on it counts for this address, and for no other.
+    ///
+    /// # Errors
+    /// The address has as many as it may have; the seat counts for none then.
+    pub fn give_to(&mut self, address: AddressGroup) -> Result<(), ConnectionLimit> {
+        self.take_back();
+        let Some(limit) = self.connections.limits.per_address else { return Ok(()) };
+        let mut by_address = self.connections.by_address();
+        let seats = by_address.entry(address).or_default();
+        if *seats >= limit {
+            return Err(ConnectionLimit::PerAddress);
+        }
+        *seats += 1;
+        drop(by_address);
+        self.address = Some(address);
+        Ok(())
+    }
+
+    fn take_back(&mut self) {
+        if let Some(address) = self.address.take()
             && let Entry::Occupied(mut seats) = self.connections.by_address().entry(address)
         {
             match seats.get().saturating_sub(1) {
@@ -94,6 +106,12 @@ impl Drop for Seat {
                 left => *seats.get_mut() = left,
             }
         }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.take_back();
         self.connections.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -132,6 +150,21 @@ mod tests {
         let seats: Vec<_> = (0..3).map(|_| connections.seat(None)).collect();
         assert!(seats.iter().all(Result::is_ok));
         assert_eq!(connections.seat(None).unwrap_err(), ConnectionLimit::Total);
+    }
+
+    #[test]
+    fn a_seat_may_be_given_to_whom_it_turns_out_to_be_for() {
+        let connections = connections(5, Some(1));
+        let mut seat = connections.seat(None).unwrap();
+        assert_eq!(seat.give_to(address(1)), Ok(()));
+        let mut other = connections.seat(None).unwrap();
+        assert_eq!(other.give_to(address(1)), Err(ConnectionLimit::PerAddress));
+        assert_eq!(other.give_to(address(2)), Ok(()));
+        assert_eq!(seat.give_to(address(3)), Ok(()));
+        assert_eq!(other.give_to(address(1)), Ok(()));
+        drop((seat, other));
+        assert_eq!(connections.taken.load(Ordering::Relaxed), 0);
+        assert!(connections.by_address().is_empty());
     }
 
     proptest! {

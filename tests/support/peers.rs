@@ -1,15 +1,28 @@
 //! Programs that some tests talk to. A run without them says so, loudly, or fails where `PORTCULLIS_REQUIRE_PEERS=1` asks for them.
 use std::{env, path::PathBuf};
 
+/// A file that a program brings; `None`, said on standard error, when it is missing and not demanded.
+pub(crate) fn require_file(path: &str, test: &str) -> Option<PathBuf> {
+    let found = Some(PathBuf::from(path)).filter(|path| path.is_file());
+    if found.is_none() {
+        say_missing(path, test);
+    }
+    found
+}
+
+fn say_missing(what: &str, test: &str) {
+    let demanded = env::var("PORTCULLIS_REQUIRE_PEERS").is_ok_and(|value| value == "1");
+    assert!(!demanded, "{test} needs {what}, and PORTCULLIS_REQUIRE_PEERS=1 forbids to go without");
+    eprintln!("\n!!! {test}: {what} is not on this machine, the test is NOT run !!!\n");
+}
+
 /// Where a program is; `None`, said on standard error, when it is missing and not demanded.
 pub(crate) fn require_program(name: &str, test: &str) -> Option<PathBuf> {
     let found = env::split_paths(&env::var_os("PATH").unwrap_or_default())
         .map(|folder| folder.join(name))
         .find(|file| file.is_file());
     if found.is_none() {
-        let demanded = env::var("PORTCULLIS_REQUIRE_PEERS").is_ok_and(|value| value == "1");
-        assert!(!demanded, "{test} needs {name}, and PORTCULLIS_REQUIRE_PEERS=1 forbids to go without");
-        eprintln!("\n!!! {test}: {name} is not on this machine, the test is NOT run !!!\n");
+        say_missing(name, test);
     }
     found
 }

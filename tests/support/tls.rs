@@ -70,6 +70,7 @@ fn der_of(text: &str) -> Vec<u8> {
 pub(crate) struct TlsClient {
     config: ClientConfig,
     server_name: String,
+    introduction: Vec<u8>,
 }
 
 impl TlsClient {
@@ -79,7 +80,7 @@ impl TlsClient {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(der_of(authority))).unwrap();
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Self { config, server_name: server_name.to_owned() }
+        Self { config, server_name: server_name.to_owned(), introduction: Vec::new() }
     }
 
     /// Shows a certificate of its own.
@@ -89,6 +90,12 @@ impl TlsClient {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let certified = CertifiedKey::from_der(chain, key, &provider).unwrap();
         self.config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        self
+    }
+
+    /// Sends these bytes in clear before the handshake.
+    pub(crate) fn introduced_by(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.introduction = bytes.into();
         self
     }
 
@@ -108,9 +115,12 @@ impl TlsClient {
         let address = Address::Tcp(listener.local_addr().unwrap());
         runtime.spawn(async move {
             while let Ok((mut inside, _)) = listener.accept().await {
-                let (connector, name) = (connector.clone(), name.clone());
+                let (connector, name, introduction) = (connector.clone(), name.clone(), self.introduction.clone());
                 tokio::spawn(async move {
-                    let Ok(outside) = TcpStream::connect(server).await else { return };
+                    let Ok(mut outside) = TcpStream::connect(server).await else { return };
+                    if tokio::io::AsyncWriteExt::write_all(&mut outside, &introduction).await.is_err() {
+                        return;
+                    }
                     let Ok(mut outside) = connector.connect(name, outside).await else { return };
                     let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
                 });

@@ -4,7 +4,8 @@ use crate::config::field::Field;
 use crate::config::keys::top::{CERTIFICATE, LISTENER_TLS};
 use crate::config::parse::context::{Context, NamedSecret};
 use crate::config::parse::section::Section;
-use crate::config::settings::listener::{CertificateFiles, ClientCertificates, ListenerTls};
+use crate::config::settings::CertificateFiles;
+use crate::config::settings::listener::{ClientCertificates, ListenerTls};
 
 /// Reads `tls` of a listener; nothing without it, and when it is wrong.
 pub(in crate::config) fn read(listener: &Section<'_>, context: &mut Context<'_>) -> Option<ListenerTls> {
@@ -23,17 +24,17 @@ fn certificate(element: &Field<'_>, context: &mut Context<'_>) -> Option<Certifi
     let chain = chain_field.and_then(|field| {
         let bytes_max = usize::try_from(CHAIN_BYTES_MAX).unwrap_or(usize::MAX);
         let (path, pem) = context.public_file(&field, bytes_max)?;
-        let chain = CertificateChain::parse(&pem).map_err(|fault| refuse(&field, fault, context)).ok();
-        Some((path, chain))
+        let chain = CertificateChain::parse(&pem).and_then(|chain| chain.names().map(|_| chain));
+        Some((path, field.text().into(), chain.map_err(|fault| refuse(&field, fault, context)).ok()))
     });
     let key = key_field.and_then(|field| context.secret_at(&field).map(|(path, secret)| (field, path, secret)));
-    let ((certificate, chain), (field, private_key, secret)) = (chain?, key?);
+    let ((certificate, written, chain), (field, private_key, secret)) = (chain?, key?);
     if let (Some(chain), NamedSecret::Read(secret)) = (chain, secret)
-        && let Err(fault) = chain.with_key(secret.bytes())
+        && let Err(fault) = chain.key(secret.bytes())
     {
         refuse(&field, fault, context);
     }
-    Some(CertificateFiles { certificate, private_key })
+    Some(CertificateFiles { written, certificate, private_key })
 }
 
 fn refuse(field: &Field<'_>, fault: CertificateFault, context: &mut Context<'_>) {
@@ -79,7 +80,7 @@ fn clients(section: &Section<'_>, context: &mut Context<'_>) -> Option<ClientCer
     let field = file?;
     let bytes_max = usize::try_from(AUTHORITIES_BYTES_MAX).unwrap_or(usize::MAX);
     let (authorities, pem) = context.public_file(&field, bytes_max)?;
-    if let Err(fault) = certificate::authorities(&pem) {
+    if let Err(fault) = certificate::trusted(&pem) {
         refuse(&field, fault, context);
     }
     Some(ClientCertificates { authorities, are_required })

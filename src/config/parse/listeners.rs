@@ -25,7 +25,7 @@ pub(in crate::config) struct Listeners {
 impl Listeners {
     /// Warns of connections whose clients anybody could name.
     pub(in crate::config) fn check_trust(&self, trusted: &TrustedProxies, context: &mut Context<'_>) {
-        for problem in self.unguarded.iter().filter(|_| *trusted == TrustedProxies::default()) {
+        for problem in self.unguarded.iter().filter(|_| trusted.are_none()) {
             context.problems.add(problem.clone());
         }
     }

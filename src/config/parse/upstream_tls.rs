@@ -1,7 +1,7 @@
 //! `upstreams.*.tls` and `upstreams.*.protocol`: how the servers are spoken to, and what proves them.
 use std::net::IpAddr;
 
-use crate::config::client_certificate::{AUTHORITIES_BYTES_MAX, CHAIN_BYTES_MAX, ClientChain, authorities};
+use crate::config::certificate::{AUTHORITIES_BYTES_MAX, CHAIN_BYTES_MAX, CertificateChain, authorities};
 use crate::config::field::Field;
 use crate::config::keys::upstream::TLS;
 use crate::config::parse::context::{Context, NamedSecret};
@@ -129,7 +129,7 @@ fn certificate(section: &Section<'_>, context: &mut Context<'_>) -> Option<Certi
     };
     let chain_bytes_max = usize::try_from(CHAIN_BYTES_MAX).unwrap_or(usize::MAX);
     let chain = context.public_file(&certificate, chain_bytes_max).and_then(|(path, pem)| {
-        let chain = ClientChain::parse(&pem).inspect_err(|fault| {
+        let chain = CertificateChain::parse(&pem).inspect_err(|fault| {
             context.problems.add(certificate.error(fault.to_string()));
         });
         Some((path, chain.ok()?))

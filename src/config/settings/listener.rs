@@ -1,7 +1,7 @@
 //! What a listener is told: where requests come in, and how their connections begin.
 use std::path::PathBuf;
 
-use crate::config::settings::Address;
+use crate::config::settings::{Address, CertificateFiles};
 
 /// One socket on which requests come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +28,6 @@ pub struct ListenerTls {
     pub certificates: Vec<CertificateFiles>,
     /// Who signs the certificates of clients, and whether they need one; nothing where they are not asked for one.
     pub clients: Option<ClientCertificates>,
-}
-
-/// Where a certificate and its private key are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// The certificate, and those that lead to its authority.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub private_key: PathBuf,
 }
 
 /// What is asked of clients.

@@ -45,7 +45,7 @@ pub struct UpstreamTls {
     pub certificate: Option<CertificateFiles>,
 }
 
-/// A certificate and its private key.
+/// Where a certificate and its private key are, of a listener or for the servers of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// The certificate's file as written: its label in metrics.

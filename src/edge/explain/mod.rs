@@ -38,7 +38,7 @@ use crate::{
         decide::Decision,
         issuer::IssuerId,
         keys::KeySet,
-        provenance::Provenance,
+        provenance::{Peer, Provenance},
         rejection::Refusal,
         route::{Action, ListenerId},
         sources::TokenSource,
@@ -245,7 +245,7 @@ fn upstream(
         return None;
     }
     let name = scene.installed.upstream_name(*id)?;
-    let provenance = Provenance::direct(question.address, is_encrypted);
+    let provenance = Provenance::direct(question.address.map_or(Peer::Unknown, Peer::at), is_encrypted);
     let origin = Origin { provenance: &provenance, host: target::host(head), version: head.version, trace_state: None };
     forwarded(head, scene.installed, judgement, (route, name), origin)
 }

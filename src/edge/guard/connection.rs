@@ -288,12 +288,12 @@ impl Connection {
     /// Ends an HTTP/2 connection, whose client is told nothing more.
     fn end(&self, rejection: Rejection, detail: &'static str) {
         self.locked().phase = Phase::Over;
-        let (client, identifiers) = (peer(&self.inner), Identifiers::random());
+        let (client, identifiers) = (peer(&self.inner).address(), Identifiers::random());
         (self.guard.tell)(&Incident { client, rejection, identifiers, detail, is_request: false });
     }
 
     fn tell(&self, rejection: Rejection, identifiers: Identifiers, detail: &'static str) {
-        let client = peer(&self.inner);
+        let client = peer(&self.inner).address();
         (self.guard.tell)(&Incident { client, rejection, identifiers, detail, is_request: true });
     }
 

@@ -14,6 +14,8 @@ pub struct Entrance {
     pub tls: Option<Arc<Terminator>>,
     /// Whether it speaks HTTP/2.
     pub http2: bool,
+    /// Whether its connections say first whose they are.
+    pub proxy_protocol: bool,
 }
 
 /// A connection that is ready for its first request.

@@ -9,30 +9,45 @@ mod delegation;
 mod ending;
 mod entrance;
 mod frames;
+mod introduction;
 pub mod panics;
 mod request_bytes;
 #[cfg(test)]
 mod tests;
 mod websocket;
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
-use pingora_core::{
-    apps::ServerApp,
-    protocols::{Stream, l4::socket::SocketAddr},
-    server::ShutdownWatch,
-};
+use pingora_core::{apps::ServerApp, protocols::Stream, server::ShutdownWatch};
 use tokio::io::AsyncWriteExt as _;
 
 pub use crate::edge::guard::connection::Connection;
+use crate::edge::guard::entrance::Entered;
 pub use crate::edge::guard::entrance::Entrance;
 pub use crate::edge::guard::request_bytes::{Fault, HeadBounds};
 use crate::{
     config::settings::ClientTimeouts,
-    edge::{clock, exchange::Identifiers, metrics::Metrics, respond},
-    gate::rejection::{Refusal, Rejection},
-    state::{address_group::AddressGroup, connections::Connections},
+    edge::{
+        clock,
+        exchange::Identifiers,
+        forwarding,
+        metrics::{Metrics, OpenConnection},
+        respond,
+    },
+    gate::{
+        provenance::Peer,
+        rejection::{Refusal, Rejection},
+    },
+    state::{
+        address_group::AddressGroup,
+        connections::{ConnectionLimit, Connections, Seat},
+    },
 };
 
 /// How long the answer to a connection that is not let in may take to be written. It fits into any socket's buffer.
@@ -48,6 +63,8 @@ pub struct Guard {
     pub connections: Arc<Connections>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Whose word on clients is taken at the beginning of a connection.
+    pub trust: Box<dyn Fn(Peer) -> bool + Send + Sync>,
     /// Told of everything that no filter sees.
     pub tell: Box<dyn Fn(&Incident) + Send + Sync>,
 }
@@ -87,11 +104,74 @@ impl<A> Guarded<A> {
         Self { application: Arc::new(application), guard, entrance }
     }
 
+    /// Sees to the beginning of a connection; nothing for one that ends with it.
+    async fn let_in(&self, stream: Stream, until: Instant) -> Option<(Entered, (Seat, OpenConnection))> {
+        let peer = peer(&stream);
+        // Whose connection a load balancer's is it says only when it has a seat.
+        let client = if self.entrance.proxy_protocol { None } else { peer.address() };
+        let mut seat = match self.guard.connections.seat(client.map(AddressGroup::of)) {
+            Ok(seat) => seat,
+            Err(limit) => return self.turn_away(stream, peer, limit).await,
+        };
+        let open = self.guard.metrics.connection();
+        let beginning = async {
+            let stream = if self.entrance.proxy_protocol {
+                let (stream, client) = self.introduced(stream, peer).await?;
+                if let Some(address) = client.address()
+                    && let Err(limit) = seat.give_to(AddressGroup::of(address))
+                {
+                    return self.turn_away(stream, client, limit).await;
+                }
+                stream
+            } else {
+                stream
+            };
+            match self.entrance.enter(stream).await {
+                Ok(entered) => Some(entered),
+                Err(fault) => {
+                    log::debug!("a connection ended before its first request: {fault}");
+                    None
+                }
+            }
+        };
+        let entered = tokio::time::timeout_at(until.into(), beginning).await.unwrap_or_else(|_| {
+            log::debug!("a connection ended before its first request: its beginning took too long");
+            None
+        })?;
+        Some((entered, (seat, open)))
+    }
+
+    /// Reads whose connection it is; nothing for one that does not say so, or that nobody believes.
+    async fn introduced(&self, stream: Stream, peer: Peer) -> Option<(Stream, Peer)> {
+        if !(self.guard.trust)(peer) {
+            let detail = "a connection with the PROXY protocol from an address that is not in trusted_proxies";
+            self.tell(peer, Rejection::AddressDenied, detail);
+            return None;
+        }
+        match introduction::read(stream).await {
+            Ok(introduced) => introduced,
+            Err(fault) => {
+                self.tell(peer, Rejection::RequestMalformed, fault.detail());
+                None
+            }
+        }
+    }
+
+    /// A connection ended before its first request.
+    fn tell(&self, peer: Peer, rejection: Rejection, detail: &'static str) -> Incident {
+        let (client, identifiers) = (peer.address(), Identifiers::random());
+        let incident = Incident { client, rejection, identifiers, detail, is_request: false };
+        (self.guard.tell)(&incident);
+        incident
+    }
+
     /// Answers a connection for which there is no room. What the client sent is not read: that would take the room.
-    async fn turn_away(&self, mut stream: Stream, incident: &Incident) {
+    async fn turn_away<T>(&self, mut stream: Stream, peer: Peer, limit: ConnectionLimit) -> Option<T> {
+        self.guard.metrics.connection_refused(limit);
+        let incident = self.tell(peer, Rejection::Overloaded, limit.name());
         // What is not TLS would be nothing to a client that awaits it, and a handshake is what there is no room for.
         if self.entrance.tls.is_some() {
-            return;
+            return None;
         }
         let answer = respond::whole(&Refusal::new(incident.rejection), incident.identifiers.request());
         let written = async {
@@ -102,42 +182,15 @@ impl<A> Guarded<A> {
         };
         // Who does not take it gets the end of the connection instead.
         let _ = tokio::time::timeout(REFUSAL_TIME, written).await;
+        None
     }
 }
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Guarded<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let client = peer(&stream);
-        let _seat = match self.guard.connections.seat(client.map(AddressGroup::of)) {
-            Ok(seat) => seat,
-            Err(limit) => {
-                let incident = Incident {
-                    client,
-                    rejection: Rejection::Overloaded,
-                    identifiers: Identifiers::random(),
-                    detail: limit.name(),
-                    is_request: false,
-                };
-                self.guard.metrics.connection_refused(limit);
-                (self.guard.tell)(&incident);
-                self.turn_away(stream, &incident).await;
-                return None;
-            }
-        };
-        let _connection = self.guard.metrics.connection();
         let until = clock::monotonic() + self.guard.timeouts.head;
-        let entered = match tokio::time::timeout_at(until.into(), self.entrance.enter(stream)).await {
-            Ok(Ok(entered)) => entered,
-            Ok(Err(fault)) => {
-                log::debug!("a connection ended before its first request: {fault}");
-                return None;
-            }
-            Err(_) => {
-                log::debug!("a connection ended before its first request: its beginning took too long");
-                return None;
-            }
-        };
+        let (entered, _held) = self.let_in(stream, until).await?;
         let connection = Connection::new(entered, until, Arc::clone(&self.guard));
         self.application.process_new(Box::new(connection), shutdown).await
     }
@@ -148,9 +201,6 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Guarded<A> {
 }
 
 /// The address at the other end; none of a unix socket.
-fn peer(stream: &Stream) -> Option<IpAddr> {
-    match stream.get_socket_digest()?.peer_addr()? {
-        SocketAddr::Inet(address) => Some(address.ip().to_canonical()),
-        SocketAddr::Unix(_) => None,
-    }
+fn peer(stream: &Stream) -> Peer {
+    forwarding::peer_at(stream.get_socket_digest().as_ref().and_then(|digest| digest.peer_addr()))
 }

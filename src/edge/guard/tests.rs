@@ -80,13 +80,14 @@ impl Site {
             head_bounds: HeadBounds::new(8192, 8192),
             connections: Arc::new(Connections::new(ConnectionLimits { total: 1, per_address: None })),
             metrics: Arc::clone(&metrics),
+            trust: Box::new(|_| false),
             tell: Box::new({
                 let told = Arc::clone(&told);
                 move |incident| told.lock().unwrap().push(incident.clone())
             }),
         };
         let mut proxy = http_proxy(&Arc::new(ServerConf::default()), Fragile { metrics: Arc::clone(&metrics) });
-        let entrance = Entrance { tls: None, http2: options.h2c };
+        let entrance = Entrance { tls: None, http2: options.h2c, proxy_protocol: false };
         proxy.server_options = Some(options);
         Self { guarded: Arc::new(Guarded::new(proxy, Arc::new(guard), entrance)), metrics, told }
     }

@@ -67,7 +67,7 @@ impl Material {
         let pairs = pairs.collect::<Result<_, _>>()?;
         let authorities = settings.clients.as_ref().map(|clients| {
             let pem = read(&clients.authorities, AUTHORITIES_BYTES_MAX)?;
-            certificate::authorities(&pem).map(Arc::new).map_err(at(&clients.authorities))
+            certificate::trusted(&pem).map(Arc::new).map_err(at(&clients.authorities))
         });
         Ok(Self { pairs, authorities: authorities.transpose()? })
     }

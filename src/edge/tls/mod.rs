@@ -185,6 +185,8 @@ fn server_config(
             config
         }
     };
+    // All suites are good; of two the server's choice is the better one.
+    config.ignore_client_order = true;
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(config)
 }

@@ -112,8 +112,7 @@ impl Watched {
 
     fn tell_ends(&self, material: &Material) {
         for (files, pair) in self.terminator.settings.certificates.iter().zip(&material.pairs) {
-            let certificate = files.certificate.display().to_string();
-            self.metrics.certificate_ends(&self.terminator.listener, &certificate, pair.not_after);
+            self.metrics.certificate_ends(&self.terminator.listener, &files.written, pair.not_after);
         }
     }
 }

@@ -9,7 +9,7 @@ use pingora_core::tls::{CertificateDer, ClientConfig, PrivateKeyDer, RootCertSto
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use zeroize::Zeroizing;
 
-use crate::config::client_certificate::{AUTHORITIES_BYTES_MAX, CHAIN_BYTES_MAX, ClientChain, authorities};
+use crate::config::certificate::{AUTHORITIES_BYTES_MAX, CHAIN_BYTES_MAX, CertificateChain, authorities};
 use crate::config::secret::{SECRET_BYTES_MAX, Secret};
 use crate::config::settings::UpstreamTls;
 use crate::edge::file_watch::{FileWatch, PERIOD};
@@ -74,7 +74,7 @@ impl Credentials {
         }
         if let (Some(files), Some(chain), Some(key)) = (&tls.certificate, &content.chain, &content.key) {
             let fault = |path: &Path, fault: String| format!("{}: {fault}", path.display());
-            let chain = ClientChain::parse(chain).map_err(|error| fault(&files.certificate, error.to_string()))?;
+            let chain = CertificateChain::parse(chain).map_err(|error| fault(&files.certificate, error.to_string()))?;
             let key = Secret::from_file_content(key.to_vec());
             let key = chain.key(key.bytes()).map_err(|error| fault(&files.private_key, error.to_string()))?;
             let certificates = chain.certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();

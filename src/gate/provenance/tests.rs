@@ -22,7 +22,11 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
 
 /// `client; proxies; scheme; host`, or `refused`.
 fn of(peer: &str, fields: &[(&'static str, &str)]) -> String {
-    let peer = (peer != "unix").then(|| peer.parse().unwrap());
+    let peer = match peer {
+        "unix" => Peer::UnixSocket,
+        "unknown" => Peer::Unknown,
+        address => Peer::at(address.parse().unwrap()),
+    };
     let shown = |address: Option<IpAddr>| address.map_or("-".to_owned(), |address| address.to_string());
     match Provenance::of(&trusted(), peer, false, &headers(fields)) {
         Ok(Provenance { client, proxies, is_encrypted, host }) => {
@@ -37,10 +41,18 @@ fn of(peer: &str, fields: &[(&'static str, &str)]) -> String {
     }
 }
 
+const XFF: &str = "x-forwarded-for";
+
+type Row<'r> = (&'r str, &'r [(&'static str, &'r str)], &'r str);
+
+fn check(rows: &[Row<'_>]) {
+    for (peer, fields, expected) in rows {
+        assert_eq!(of(peer, fields), *expected, "{peer} {fields:?}");
+    }
+}
+
 #[test]
 fn the_client_is_the_last_that_no_trusted_proxy_is() {
-    const XFF: &str = "x-forwarded-for";
-    type Row<'r> = (&'r str, &'r [(&'static str, &'r str)], &'r str);
     let rows: &[Row<'_>] = &[
         ("192.0.2.1", &[(XFF, "203.0.113.9")], "192.0.2.1; ; http; -"),
         ("192.0.2.1", &[(XFF, "garbage"), ("forwarded", "=")], "192.0.2.1; ; http; -"),
@@ -59,9 +71,21 @@ fn the_client_is_the_last_that_no_trusted_proxy_is() {
         ("unix", &[(XFF, "203.0.113.9")], "203.0.113.9; -; http; -"),
         ("10.0.0.1", &[(XFF, "203.0.113.9, unknown")], "-; 10.0.0.1; http; -"),
         ("10.0.0.1", &[(XFF, "203.0.113.9, _hidden")], "-; 10.0.0.1; http; -"),
+        // A load balancer that does not say who its client is does not vouch for what that says.
+        ("unknown", &[(XFF, "203.0.113.9"), ("forwarded", "for=203.0.113.9;host=evil.test")], "-; ; http; -"),
+        ("0.0.0.0", &[(XFF, "203.0.113.9")], "-; ; http; -"),
+        ("10.0.0.1", &[(XFF, "<script>, 203.0.113.9")], "203.0.113.9; 10.0.0.1; http; -"),
         ("10.0.0.1", &[(XFF, "203.0.113.9, x")], "refused"),
+        ("10.0.0.1", &[(XFF, "203.0.113.9, x, 10.9.9.9")], "refused"),
         ("10.0.0.1", &[(XFF, "203.0.113.9:99999")], "refused"),
         ("10.0.0.1", &[(XFF, "010.0.0.1")], "refused"),
+    ];
+    check(rows);
+}
+
+#[test]
+fn what_both_families_say_of_the_client_is_one() {
+    let rows: &[Row<'_>] = &[
         ("10.0.0.1", &[("forwarded", "for=203.0.113.9")], "203.0.113.9; 10.0.0.1; http; -"),
         (
             "10.0.0.1",
@@ -99,14 +123,22 @@ fn the_client_is_the_last_that_no_trusted_proxy_is() {
             "203.0.113.9; 10.1.1.1 10.0.0.1; https; -",
         ),
         ("10.0.0.1", &[("x-forwarded-proto", "https"), ("forwarded", "for=203.0.113.9;proto=http")], "refused"),
+        (
+            "10.0.0.1",
+            &[(XFF, "203.0.113.9"), ("forwarded", "for=203.0.113.9;proto=https;host=evil.test, for=203.0.113.9")],
+            "203.0.113.9; 10.0.0.1; http; -",
+        ),
+        (
+            "10.0.0.1",
+            &[(XFF, "1.1.1.1, 203.0.113.9"), ("forwarded", "for=203.0.113.9;proto=https;host=a.test")],
+            "203.0.113.9; 10.0.0.1; https; a.test",
+        ),
         ("10.0.0.1", &[("x-forwarded-host", "a.test")], "10.0.0.1; ; http; a.test"),
         ("10.0.0.1", &[("x-forwarded-host", "a.test, b.test")], "refused"),
         ("10.0.0.1", &[("x-forwarded-host", "a.test\"")], "refused"),
         ("192.0.2.1", &[("x-forwarded-proto", "https"), ("x-forwarded-host", "evil.test")], "192.0.2.1; ; http; -"),
     ];
-    for (peer, fields, expected) in rows {
-        assert_eq!(of(peer, fields), *expected, "{peer} {fields:?}");
-    }
+    check(rows);
 }
 
 proptest! {
@@ -116,13 +148,12 @@ proptest! {
         let client = IpAddr::V4(Ipv4Addr::new(203, 0, 113, last));
         let mut sent = list;
         sent.push(client.to_string());
-        let peer = Some("10.0.0.1".parse().unwrap());
+        let proxy = "10.0.0.1".parse().unwrap();
         let fields = [("x-forwarded-for", sent.join(", "))];
         let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
-        if let Ok(found) = Provenance::of(&trusted(), peer, false, &headers(&fields)) {
-            prop_assert_eq!(found.client, Some(client));
-            prop_assert_eq!(found.proxies, vec![peer]);
-        }
+        let found = Provenance::of(&trusted(), Peer::at(proxy), false, &headers(&fields)).unwrap();
+        prop_assert_eq!(found.client, Some(client));
+        prop_assert_eq!(found.proxies, vec![Some(proxy)]);
     }
 
     #[test]
