@@ -6,6 +6,7 @@ use super::{Authority, days_from_now, recipes::Recipe};
 use crate::support::{
     fixture::{self, good_bearer, keys_file},
     gateway::{Builder, Gateway},
+    http2_server::Http2Server,
     problem::check_problem,
     server::free_address,
     upstream::{Answer, Upstream},
@@ -129,36 +130,81 @@ fn no_connection_is_shared_between_upstreams_that_trust_or_show_something_else()
     other.good(&["issue", "gateway", "--gateway"]);
     authority.good(&["issue", "orders"]);
     let Some(service) = Recipe::Node.start(&authority, &authority.issued("orders")) else { return };
-    let (good, stranger) = (authority.issued("gateway"), other.issued("gateway"));
-    // It trusts whom it should and shows what another installation's gateway shows.
-    let mixed = posing(&authority, "orders");
-    for file in ["certificate.pem", "key.pem"] {
-        fs::copy(stranger.join(file), mixed.join(file)).unwrap();
-    }
-    let of = |folder: &Path| {
+    let (own, strange) = (authority.issued("gateway"), other.issued("gateway"));
+    let of = |name: &str, trusted: &Path, shown: &Path, server_name: &str| {
         format!(
-            "{{servers: [\"{}\"], tls: {{server_name: orders, ca_file: {2}/ca.pem, certificate_file: {1}/certificate.pem, \
-             private_key_file: {1}/key.pem}}}}",
+            "{name}: {{servers: [\"{}\"], tls: {{server_name: {server_name}, ca_file: {}/ca.pem, certificate_file: \
+             {2}/certificate.pem, private_key_file: {2}/key.pem}}}}",
             service.address,
-            folder.display(),
-            folder.display(),
+            trusted.display(),
+            shown.display(),
         )
     };
-    let routes = "  - {name: good, path: /good, upstream: good}\n  - {name: stranger, path: /stranger, upstream: stranger}\n  \
-                  - {name: mixed, path: /mixed, upstream: mixed}";
-    let config = fixture::config("", routes).replace(
-        "echo: {servers: [\"{upstream}\"]}",
-        &format!("good: {}\n  stranger: {}\n  mixed: {}", of(&good), of(&stranger), of(&mixed)),
-    );
+    let upstreams = [
+        of("good", &own, &own, "orders"),
+        of("trusts-others", &strange, &own, "orders"),
+        of("shows-another", &own, &strange, "orders"),
+        of("means-another", &own, &own, "payments"),
+    ];
+    let names = ["good", "trusts-others", "shows-another", "means-another"];
+    let routes: Vec<String> =
+        names.iter().map(|name| format!("  - {{name: {name}, path: /{name}, upstream: {name}}}")).collect();
+    // One thread, so that there is one pool of connections.
+    let config = fixture::config("server: {threads: 1}", &routes.join("\n"))
+        .replace("echo: {servers: [\"{upstream}\"]}", &upstreams.join("\n  "));
     let gateway = Builder::new(config).file("keys.json", keys_file()).start();
     for _ in 0..3 {
-        for (path, expected) in [("/good", 200), ("/stranger", 502), ("/mixed", 502)] {
-            let response = gateway.get(path, &[("Authorization", &good_bearer())]);
-            let allowed: &[u16] = if expected == 502 { &[502, 503] } else { &[200] };
-            assert!(allowed.contains(&response.status), "{path}: {} {}", response.status, response.text());
+        for name in names {
+            let response = gateway.get(&format!("/{name}"), &[("Authorization", &good_bearer())]);
+            assert_eq!(response.status, if name == "good" { 200 } else { 502 }, "{name}: {}", response.text());
         }
     }
-    assert_eq!(service.upstream.requests().len(), 0, "node answers itself");
+}
+
+#[test]
+fn a_connection_that_was_made_under_other_certificates_serves_no_request_any_more() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    authority.good(&["issue", "gateway", "--gateway"]);
+    authority.good(&["issue", "orders"]);
+    let Some(service) = Recipe::Node.start(&authority, &authority.issued("orders")) else { return };
+    let folder = posing(&authority, "gateway");
+    let gateway = gateway(service.address, "orders", &folder);
+    assert_eq!(status(&gateway), 200);
+    // There is a connection in the pool, and whoever is at its other end is not trusted any more.
+    fs::copy(other.path("ca.pem"), folder.join("ca.pem")).unwrap();
+    let said = eventually(PATIENCE, || gateway.account().stderr.contains("certificates were read again").then_some(()));
+    assert!(said.is_some(), "{}", gateway.account().stderr);
+    check_unreachable(&gateway, &["UnknownIssuer"]);
+    fs::copy(authority.path("ca.pem"), folder.join("ca.pem")).unwrap();
+    assert!(eventually(PATIENCE, || (status(&gateway) == 200).then_some(())).is_some());
+}
+
+#[test]
+fn a_certificate_that_the_command_renews_is_shown_to_servers_of_http2_on_new_connections() {
+    let authority = Authority::new();
+    authority.good(&["issue", "gateway", "--gateway"]);
+    for service in ["orders", "payments"] {
+        authority.good(&["issue", service]);
+    }
+    let Some(server) = Http2Server::start(Some(&authority.issued("orders"))) else { return };
+    let start = |folder: &Path| builder(server.address(), "orders", folder, "\n    protocol: h2").start();
+    let gateway = start(&authority.issued("gateway"));
+    for _ in 0..3 {
+        assert_eq!(status(&gateway), 200, "{}", gateway.account().stderr);
+    }
+    assert_eq!((server.sessions(), server.seen()[0]["scheme"].as_str()), (1, Some("https")));
+    authority.good(&["renew", "gateway", "--force"]);
+    let said = eventually(PATIENCE, || gateway.account().stderr.contains("certificates were read again").then_some(()));
+    assert!(said.is_some(), "{}", gateway.account().stderr);
+    for _ in 0..3 {
+        assert_eq!(status(&gateway), 200, "{}", gateway.account().stderr);
+    }
+    let shown = server.serial_numbers();
+    assert!(shown.len() == 2 && shown[0] != shown[1], "{shown:?}");
+    // Another service's certificate opens nothing here either.
+    let poser = start(&posing(&authority, "payments"));
+    assert_eq!(status(&poser), 502);
+    assert_eq!(server.seen().len(), 6);
 }
 
 #[test]

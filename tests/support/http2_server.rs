@@ -24,7 +24,8 @@ const held = [];
 server.on('session', (session) => {
   session.number = ++sessions;
   session.on('error', () => {});
-  say({ session: session.number });
+  const peer = session.socket.getPeerCertificate ? session.socket.getPeerCertificate().serialNumber : undefined;
+  say({ session: session.number, peer });
 });
 server.on('stream', (stream, headers) => {
   stream.on('error', () => {});
@@ -92,6 +93,11 @@ impl Http2Server {
     /// How many connections there were.
     pub(crate) fn sessions(&self) -> usize {
         self.told("session").len()
+    }
+
+    /// The serial numbers of the certificates that were shown, one for each connection over TLS.
+    pub(crate) fn serial_numbers(&self) -> Vec<Value> {
+        self.told("peer")
     }
 
     fn told(&self, what: &str) -> Vec<Value> {

@@ -137,6 +137,40 @@ fn requests_of_one_subject_stay_at_one_server_and_those_without_at_that_of_their
 }
 
 #[test]
+fn what_the_gateway_ends_because_a_token_did_says_nothing_of_the_server() {
+    use crate::support::{
+        client::request_bytes,
+        fixture::signing_key,
+        token::{Token, bearer, now},
+    };
+    let upstream = Upstream::start();
+    let gateway = builder(&format!("{{servers: [{}], retries: 3}}", servers(&[&upstream]))).start();
+    let gate = crate::support::waiting::Gate::default();
+    let events = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: a\n\n".to_vec();
+    // In the middle of a stream, and before anything came.
+    for (answer, status) in [(Answer::Bytes(events), 200), (Answer::EchoAfter(gate.clone()), 401)] {
+        upstream.set_answer(answer);
+        upstream.take();
+        // The leeway of 30 seconds included, it ends in one or two.
+        let token = bearer(&Token::good().claim("exp", now() - 28).signed_by(signing_key()));
+        // More than the failures in a row for which a server is left alone.
+        let mut clients: Vec<_> = (0..8).map(|_| gateway.connect()).collect();
+        for client in &mut clients {
+            client.send(request_bytes("GET", "/orders", &[("Authorization", &token)]));
+        }
+        for mut client in clients {
+            let text = String::from_utf8_lossy(&client.rest()).into_owned();
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+        }
+        assert_eq!(upstream.take().len(), 8, "nothing is tried again");
+        let views = gateway.admin_get("/upstreams").json();
+        let address = &views[0]["servers"][0]["addresses"][0];
+        assert_eq!((&address["state"], &address["failed_requests"]), (&"available".into(), &0.into()), "{views}");
+    }
+    gate.open();
+}
+
+#[test]
 fn a_server_that_hangs_is_noticed_by_the_time_that_the_route_allows() {
     let (one, other) = (Upstream::start(), Upstream::start());
     let gate = crate::support::waiting::Gate::default();

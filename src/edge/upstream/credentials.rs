@@ -68,7 +68,7 @@ impl Credentials {
             for der in &found {
                 roots.add(CertificateDer::from(der.as_slice())).map_err(|error| fault(error.to_string()))?;
             }
-            found.hash(&mut hasher);
+            ("authorities", &found).hash(&mut hasher);
             let wrapped: Vec<WrappedX509> = found.into_iter().map(|der| WrappedX509::new(der, parse_x509)).collect();
             credentials.authorities = Some(wrapped.into());
         }
@@ -84,7 +84,7 @@ impl Credentials {
                 .with_root_certificates(roots)
                 .with_client_auth_cert(certificates, der)
                 .map_err(|error| fault(&files.private_key, error.to_string()))?;
-            chain.certificates.hash(&mut hasher);
+            ("chain", &chain.certificates).hash(&mut hasher);
             credentials.not_after = Some(chain.not_after);
             credentials.pair = Some(Arc::new(CertKey::new(chain.certificates, key.to_vec())));
         }

@@ -136,8 +136,19 @@ impl Upstreams {
         Self::build(settings, None)
     }
 
-    /// The upstreams of another configuration that takes the place of this one. What is known of those that stay is kept:
-    /// addresses, health, the budget of retries, and connections.
+    /// The upstreams of another configuration that takes the place of this one. What is known of those that stay is kept, by
+    /// their names and that of each server: addresses; the budget of retries; connections; health, as long as protocol and
+    /// TLS are the same, and what checks found as long as the checks are. Files of certificates are read anew, so that this
+    /// blocks for a moment.
+    ///
+    /// Both may serve requests at the same time: those in flight go on with the old ones, and what they tell of a server's
+    /// health counts for the new ones too. The order of an exchange, of which only the first step can fail:
+    ///
+    /// 1. `let new = Arc::new(old.succeeded_by(&settings)?)`;
+    /// 2. [`Upstreams::resolve_at_start`] on `new`, away from threads that serve requests: it looks up the names that are new;
+    /// 3. `new` is installed for requests;
+    /// 4. the future of [`Upstreams::keep_current`] of `old` is ended (its `shutdown`, or by dropping it), and that of `new`
+    ///    begun. Two at once would only check every server twice.
     ///
     /// # Errors
     ///
