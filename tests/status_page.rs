@@ -137,7 +137,7 @@ fn the_page_answers_what_an_operator_asks_at_night() {
         "is down",
         "its health checks fail (",
         "2 requests to scarce by the limit for each address",
-        "<dt>Streams</dt>",
+        "of clients now · 0 streams",
         env!("CARGO_PKG_VERSION"),
     ] {
         assert!(page.contains(part), "{part} is not on the page:\n{page}");

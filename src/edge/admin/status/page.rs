@@ -207,8 +207,7 @@ fn tiles(facts: &Facts) -> Markup {
                 (tile("Claims cache hits", &hit_share, Some(&hits), &entries))
             }
             (tile("In flight", &now(facts.in_flight), None, "requests now"))
-            (tile("Connections", &now(facts.connections), None, "of clients now"))
-            (tile("Streams", &count(facts.streams), None, "WebSockets, events, long answers"))
+            (tile("Connections", &now(facts.connections), None, &format!("of clients now · {} streams", count(facts.streams))))
         }
     }
 }
@@ -219,7 +218,7 @@ fn reasons(reasons: &[ReasonCount]) -> Markup {
             h2 { "Refused, by reason" }
             @if reasons.is_empty() { p.muted { "Nothing was refused in the last " (MINUTES) " minutes." } }
             @else {
-                table.plain {
+                table.plain.reasons {
                     thead { tr { th { "Reason" } th.chart { span.hidden { "By minute" } } th.number { (SHORT_MINUTES) " min" } th.number { (MINUTES) " min" } } }
                     tbody {
                         @for reason in reasons {
