@@ -11,6 +11,7 @@ use crate::support::{
     server::free_address,
     token::{Token, bearer},
     upstream::Upstream,
+    waiting::{PATIENCE, eventually},
     wire::Address,
 };
 
@@ -32,9 +33,10 @@ routes:
   - {name: legacy, path_prefix: /legacy, insecure_observe_authentication: true, upstream: echo}
   - {name: health, path: /healthz, auth: none, respond: {status: 204}}
   - {name: lost, path: /lost, auth: none, upstream: gone}
+  - {name: scarce, path: /scarce, auth: none, rate_limit: {requests: 1, per: 1h, by: address}, respond: {status: 204}}
 upstreams:
   echo: {servers: ["{upstream}"]}
-  gone: {servers: ["{nobody}"]}
+  gone: {servers: ["{nobody}"], health_check: {tcp: true, interval: 100ms, timeout: 100ms, unhealthy_threshold: 1}}
 "#;
 
 struct House {
@@ -71,13 +73,19 @@ impl House {
         for _ in 0..20 {
             assert_eq!(get("/orders", Some(&good)), 200);
         }
+        let is_known = eventually(PATIENCE, || {
+            self.gateway.admin_get("/").text().contains("its health checks fail").then_some(())
+        });
+        assert!(is_known.is_some(), "{}", self.gateway.admin_get("/").text());
         for (path, token, status, times) in [
             ("/orders", Some(foreign.as_str()), 401, 1),
             ("/orders", None, 401, 3),
             ("/reports", Some(good.as_str()), 403, 2),
             ("/nowhere", None, 404, 1),
-            ("/lost", None, 502, 1),
+            ("/lost", None, 503, 1),
             ("/legacy", None, 200, 4),
+            ("/scarce", None, 204, 1),
+            ("/scarce", None, 429, 2),
         ] {
             for _ in 0..times {
                 assert_eq!(get(path, token), status, "{path}");
@@ -88,8 +96,10 @@ impl House {
 
     fn page(&self, headers: &[(&str, &str)]) -> Response {
         let host = self.gateway.admin_address().to_string();
-        let mut all = vec![("Host", host.as_str())];
-        all.extend(headers);
+        let mut all = headers.to_vec();
+        if !headers.iter().any(|(name, _)| *name == "Host") {
+            all.push(("Host", host.as_str()));
+        }
         Client::connect(self.gateway.admin_address()).request("GET", "/", &all)
     }
 
@@ -119,11 +129,15 @@ fn the_page_answers_what_an_operator_asks_at_night() {
         "Issuer partner: the last fetch of its keys failed (good for ",
         // Refusals by reason, and the last ones with their identifiers.
         "<code>token_missing</code> <span class=\"muted small\">401</span>",
-        "<code>upstream_unreachable</code>",
+        "<code>upstream_unhealthy</code>",
         "&lt;script&gt;",
         missing["request_id"].as_str().unwrap(),
         "legacy: authentication would have refused 4 since the start",
         "Route legacy: authentication is only observed",
+        "is down",
+        "its health checks fail (",
+        "2 requests to scarce by the limit for each address",
+        "of clients now · 0 streams",
         env!("CARGO_PKG_VERSION"),
     ] {
         assert!(page.contains(part), "{part} is not on the page:\n{page}");

@@ -131,11 +131,6 @@ impl Installed {
         self.upstream_names.get(usize::from(id.0)).map(AsRef::as_ref)
     }
 
-    /// The names of all upstreams, by position.
-    pub fn upstream_names(&self) -> &[Box<str>] {
-        &self.upstream_names
-    }
-
     /// The counters of an upstream.
     pub fn upstream_metrics(&self, id: UpstreamId) -> Option<&UpstreamMetrics> {
         self.upstream_metrics.get(usize::from(id.0))

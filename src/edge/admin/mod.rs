@@ -93,7 +93,10 @@ impl ServeHttp for AdminApp {
             "/config" => json(200, &installed.document),
             "/revocations" => json(200, &self.shared.revocations.view()),
             "/rejections" => json(200, &self.shared.reporter.rejections.view()),
-            _ => status::answer(self),
+            _ => {
+                upstreams::measure(&installed.upstreams, &self.shared.metrics);
+                status::answer(self)
+            }
         }
     }
 }

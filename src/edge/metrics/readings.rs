@@ -90,11 +90,22 @@ impl Readings {
         self.samples("portcullis_upstream_retries_total")
     }
 
-    /// 1 for each server that is believed to be well, 0 for the others: `upstream`, `server`. None of those that are not
-    /// checked.
+    /// Streams that are open: `route`.
     #[must_use]
-    pub fn upstream_health(&self) -> Vec<Sample> {
-        self.samples("portcullis_upstream_healthy")
+    pub fn streams(&self) -> Vec<Sample> {
+        self.samples("portcullis_streams")
+    }
+
+    /// Requests beyond a rate limit: `route`, `by`.
+    #[must_use]
+    pub fn rate_limited(&self) -> Vec<Sample> {
+        self.samples("portcullis_rate_limited_total")
+    }
+
+    /// Connections beyond a limit: `limit`.
+    #[must_use]
+    pub fn connections_refused(&self) -> Vec<Sample> {
+        self.samples("portcullis_connections_refused_total")
     }
 
     /// Requests that passed, but would have been refused by a rule on trial: `route`, `issuer`, `reason`.

@@ -38,7 +38,7 @@ pub(super) fn attention(facts: &Facts) -> Vec<(Weight, String)> {
     facts.issuers.iter().for_each(|issuer| note_issuer(&mut found, issuer));
     for upstream in &facts.upstreams {
         let down: Vec<&str> =
-            upstream.servers.iter().filter(|(_, is_well)| !is_well).map(|(server, _)| server.as_str()).collect();
+            upstream.servers.iter().filter(|server| !server.is_well).map(|server| server.name.as_str()).collect();
         if !down.is_empty() {
             let weight = if down.len() == upstream.servers.len() { Weight::Bad } else { Weight::Warning };
             found.push((weight, format!("Upstream {}: {} is down", upstream.name, down.join(", "))));

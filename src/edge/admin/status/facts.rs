@@ -7,16 +7,18 @@ use std::{
 
 use crate::{
     edge::{
-        admin::{AdminApp, views::printable},
+        admin::{AdminApp, status::figures::duration, views::printable},
         clock,
         installed::Installed,
         metrics::{Readings, Sample},
         rejections::RecentRejection,
+        upstream::ServerView,
     },
     gate::{keys::Key, route::Authentication},
     state::{
         key_slot::{KeySlot, KeyStatus},
         rejection_counts::ReasonCount,
+        server_health::Standing,
         traffic::{Stretch, Traffic, WINDOW},
     },
 };
@@ -37,6 +39,10 @@ pub(super) struct Facts {
     pub(super) stretches: Vec<Stretch>,
     pub(super) in_flight: i64,
     pub(super) connections: i64,
+    /// Streams that are open now.
+    pub(super) streams: u64,
+    /// What was turned away since the start, by what limit.
+    pub(super) turned_away: Vec<(String, u64)>,
     pub(super) cache_entries: u64,
     pub(super) cache_capacity: u64,
     pub(super) reasons: Vec<ReasonCount>,
@@ -80,8 +86,18 @@ pub(super) struct UpstreamFacts {
     pub(super) answers: u64,
     pub(super) mean: Option<Duration>,
     pub(super) retries: u64,
-    /// Each server that is checked, and whether it is well.
-    pub(super) servers: Vec<(String, bool)>,
+    pub(super) servers: Vec<ServerFacts>,
+}
+
+/// One server of an upstream.
+#[derive(Debug)]
+pub(super) struct ServerFacts {
+    /// As written.
+    pub(super) name: String,
+    /// Whether it gets requests.
+    pub(super) is_well: bool,
+    /// What is wrong with one of its addresses, also when others serve in its place.
+    pub(super) trouble: Option<String>,
 }
 
 /// The last time that the configuration was read again.
@@ -136,6 +152,8 @@ impl Facts {
             stretches,
             in_flight: metrics.requests_in_flight(),
             connections: metrics.connections_open(),
+            streams: readings.streams().iter().map(|sample| whole_number(sample.value)).sum(),
+            turned_away: turned_away(&readings),
             cache_entries: cache.entries() as u64,
             cache_capacity: cache.capacity() as u64,
             reasons,
@@ -197,24 +215,53 @@ fn key_facts(key: &Key) -> KeyFacts {
 }
 
 fn upstreams(installed: &Installed, readings: &Readings) -> Vec<UpstreamFacts> {
-    let (answers, retries, health) =
-        (readings.upstream_answers(), readings.upstream_retries(), readings.upstream_health());
+    let (answers, retries) = (readings.upstream_answers(), readings.upstream_retries());
     let of = |samples: &[Sample], name: &str| samples.iter().find(|sample| sample.label("upstream") == name).cloned();
-    installed
-        .upstream_names()
-        .iter()
-        .map(|name| {
+    let view = installed.upstreams.view();
+    view.iter()
+        .map(|upstream| {
+            let name: &str = &upstream.settings.name;
             let answered = of(&answers, name);
-            let servers = health.iter().filter(|sample| sample.label("upstream") == name.as_ref());
             UpstreamFacts {
-                name: name.to_string(),
+                name: name.to_owned(),
                 answers: answered.as_ref().map_or(0, |sample| whole_number(sample.value)),
                 mean: answered.and_then(|sample| Duration::try_from_secs_f64(sample.mean?).ok()),
                 retries: of(&retries, name).map_or(0, |sample| whole_number(sample.value)),
-                servers: servers.map(|sample| (sample.label("server").to_owned(), sample.value > 0.0)).collect(),
+                servers: upstream.servers.iter().map(server).collect(),
             }
         })
         .collect()
+}
+
+fn server(view: &ServerView<'_>) -> ServerFacts {
+    let now = clock::monotonic();
+    let trouble = view.addresses.iter().find_map(|(address, health)| {
+        let standing = match health.standing {
+            Standing::Available => return None,
+            Standing::Down => "its health checks fail".to_owned(),
+            Standing::Ejected { until } => {
+                format!("its requests failed, tried again in {}", duration(until.saturating_duration_since(now)))
+            }
+        };
+        let place =
+            address.filter(|_| view.addresses.len() > 1).map_or_else(String::new, |address| format!("{address}: "));
+        let error = health.last_check.as_ref().and_then(|check| check.error.as_deref());
+        Some(format!("{place}{standing}{}", error.map_or_else(String::new, |error| format!(" ({})", printable(error)))))
+    });
+    ServerFacts { name: view.written.to_owned(), is_well: view.is_healthy(), trouble }
+}
+
+/// Requests beyond rate limits and connections beyond limits, each kind once.
+fn turned_away(readings: &Readings) -> Vec<(String, u64)> {
+    let rates = readings.rate_limited().into_iter().map(|sample| {
+        let (route, by) = (sample.label("route"), sample.label("by"));
+        (format!("requests to {route} by the limit for each {by}"), whole_number(sample.value))
+    });
+    let connections = readings
+        .connections_refused()
+        .into_iter()
+        .map(|sample| (format!("connections by limits.{}", sample.label("limit")), whole_number(sample.value)));
+    rates.chain(connections).filter(|(_, count)| *count > 0).collect()
 }
 
 fn observed(installed: &Installed, readings: &Readings) -> Vec<ObservedFacts> {

@@ -34,8 +34,17 @@ const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'
 /// Minutes of the shorter of the two counts of refusals.
 const SHORT_MINUTES: usize = 5;
 /// Views that can be read besides.
-const VIEWS: [&str; 8] =
-    ["/metrics", "/readyz?verbose", "/livez", "/routes", "/issuers", "/config", "/revocations", "/rejections"];
+const VIEWS: [&str; 9] = [
+    "/metrics",
+    "/readyz?verbose",
+    "/livez",
+    "/routes",
+    "/issuers",
+    "/upstreams",
+    "/config",
+    "/revocations",
+    "/rejections",
+];
 
 /// The whole page.
 pub(super) fn page(facts: &Facts) -> Markup {
@@ -198,7 +207,7 @@ fn tiles(facts: &Facts) -> Markup {
                 (tile("Claims cache hits", &hit_share, Some(&hits), &entries))
             }
             (tile("In flight", &now(facts.in_flight), None, "requests now"))
-            (tile("Connections", &now(facts.connections), None, "of clients now"))
+            (tile("Connections", &now(facts.connections), None, &format!("of clients now · {} streams", count(facts.streams))))
         }
     }
 }
@@ -209,7 +218,7 @@ fn reasons(reasons: &[ReasonCount]) -> Markup {
             h2 { "Refused, by reason" }
             @if reasons.is_empty() { p.muted { "Nothing was refused in the last " (MINUTES) " minutes." } }
             @else {
-                table.plain {
+                table.plain.reasons {
                     thead { tr { th { "Reason" } th.chart { span.hidden { "By minute" } } th.number { (SHORT_MINUTES) " min" } th.number { (MINUTES) " min" } } }
                     tbody {
                         @for reason in reasons {
@@ -269,8 +278,11 @@ fn upstreams(upstreams: &[UpstreamFacts]) -> Markup {
                                 td {
                                     strong { (upstream.name) }
                                     ul.servers {
-                                        @for (server, is_well) in &upstream.servers {
-                                            li { (state(*is_well, if *is_well { "well" } else { "down" })) " " code { (server) } }
+                                        @for server in &upstream.servers {
+                                            li {
+                                                (state(server.is_well, if server.is_well { "well" } else { "down" })) " " code { (server.name) }
+                                                @if let Some(trouble) = &server.trouble { br; span.small.trouble { (trouble) } }
+                                            }
                                         }
                                     }
                                 }
@@ -314,6 +326,11 @@ fn configuration(facts: &Facts) -> Markup {
                             li { (route.name) ": " (if route.is_authentication { "authentication" } else { "rules" }) " would have refused " (count(route.would_refuse)) " since the start" }
                         }
                     }
+                }
+                dt { "Turned away" }
+                dd {
+                    @if facts.turned_away.is_empty() { "nobody for being too many" }
+                    ul.servers { @for (what, times) in &facts.turned_away { li { (count(*times)) " " (what) } } }
                 }
                 dt { "Revocations" }
                 dd { (count(facts.revocations)) " in force" }

@@ -9,7 +9,9 @@ use crate::{
         admin::status::{
             POLICY,
             attention::{Weight, attention},
-            facts::{CertificateFacts, Facts, IssuerFacts, KeyFacts, ObservedFacts, ReloadFacts, UpstreamFacts},
+            facts::{
+                CertificateFacts, Facts, IssuerFacts, KeyFacts, ObservedFacts, ReloadFacts, ServerFacts, UpstreamFacts,
+            },
             page::{STYLE, page, sign_in},
         },
         rejections::RecentRejection,
@@ -35,6 +37,8 @@ fn quiet() -> Facts {
         stretches: traffic.stretches(),
         in_flight: 0,
         connections: 0,
+        streams: 0,
+        turned_away: Vec::new(),
         cache_entries: 0,
         cache_capacity: 50_000,
         reasons: Vec::new(),
@@ -88,7 +92,14 @@ fn upstream(servers: &[(&str, bool)]) -> UpstreamFacts {
         answers: 1_234,
         mean: Some(Duration::from_micros(12_300)),
         retries: 7,
-        servers: servers.iter().map(|(server, is_well)| ((*server).to_owned(), *is_well)).collect(),
+        servers: servers
+            .iter()
+            .map(|(server, is_well)| ServerFacts {
+                name: (*server).to_owned(),
+                is_well: *is_well,
+                trouble: (!is_well).then(|| format!("its health checks fail ({HOSTILE})")),
+            })
+            .collect(),
     }
 }
 
