@@ -9,6 +9,7 @@ mod delegation;
 mod ending;
 mod entrance;
 mod frames;
+mod http2_stream;
 pub mod panics;
 mod request_bytes;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use tokio::io::AsyncWriteExt as _;
 
 pub use crate::edge::guard::connection::Connection;
 pub use crate::edge::guard::entrance::Entrance;
+pub use crate::edge::guard::http2_stream::{Line, guard as guard_http2_stream};
 pub use crate::edge::guard::request_bytes::{Fault, HeadBounds};
 use crate::{
     config::settings::ClientTimeouts,
