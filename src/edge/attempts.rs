@@ -68,7 +68,7 @@ pub fn next_server(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
         }
     }
     exchange.head_patience = timeout;
-    if stream::is_watched(session) {
+    if stream::is_watched(session, exchange) {
         // The read timeout of the peer is for every read, also of a stream.
         exchange.read_timeout = chosen.peer.options.read_timeout.take();
         exchange.head_patience = [timeout, exchange.read_timeout].into_iter().flatten().min();
@@ -124,7 +124,7 @@ pub fn check_protocol(request: &RequestHeader, exchange: &mut Exchange) -> Resul
 /// The head of a response came.
 pub fn answered(session: &Session, exchange: &mut Exchange) {
     let Some(attempt) = &exchange.attempt else { return };
-    Connection::expect_head(session, None);
+    Connection::expect_head(session, exchange, None);
     exchange.head_patience = None;
     attempt.health.request_succeeded();
     let duration = attempt.started.elapsed();

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use crate::{
     edge::{
         clock,
+        guard::Line,
         installed::Installed,
         metrics::InFlight,
         upstream::{HealthSlot, Target},
@@ -55,6 +56,8 @@ pub struct Exchange {
     pub stream_end: Option<StreamEnd>,
     /// Until the head of the upstream's response.
     pub upstream_duration: Option<Duration>,
+    /// What its stream heeds, where it came by HTTP/2.
+    pub line: Option<Arc<Line>>,
     _in_flight: InFlight,
 }
 
@@ -92,6 +95,7 @@ impl Exchange {
             read_timeout: None,
             stream_end: None,
             upstream_duration: None,
+            line: None,
             _in_flight: in_flight,
         }
     }

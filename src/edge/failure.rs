@@ -4,17 +4,17 @@ use pingora_core::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use crate::{
-    edge::{guard::Connection, respond, stream},
+    edge::{exchange::Exchange, guard::Connection, respond, stream},
     gate::rejection::{Refusal, Rejection},
 };
 
 /// What a failure is to the client; nothing when it was the client that went away, or
 /// only the end of a stream.
-pub fn refusal_of(session: &Session, error: &Error) -> Option<Refusal> {
-    if stream::was_ended(session) {
-        return stream::refusal_of(session, respond::final_status(session).is_some());
+pub fn refusal_of(session: &Session, exchange: &Exchange, error: &Error) -> Option<Refusal> {
+    if stream::was_ended(session, exchange) {
+        return stream::refusal_of(session, exchange, respond::final_status(session).is_some());
     }
-    if Connection::is_head_overdue(session) {
+    if Connection::is_head_overdue(session, exchange) {
         return Some(Refusal::new(Rejection::UpstreamTimeout).because("no head of a response in time"));
     }
     if Connection::is_stalled(session) {

@@ -21,7 +21,7 @@ use crate::{
         failure,
         forwarding::{self, Origin},
         framing,
-        guard::{Connection, Fault},
+        guard::{Connection, Fault, guard_http2_stream},
         installed::Installed,
         issuer_keys::KeyWaiters,
         metrics::Metrics,
@@ -178,6 +178,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        exchange.line = guard_http2_stream(session);
         let (peer, is_encrypted) = (forwarding::peer(session), forwarding::is_encrypted(session));
         if let Err(refusal) = exchange.arrive(peer, is_encrypted, &session.req_header().headers) {
             exchange.refusal = Some(refusal);
@@ -187,8 +188,7 @@ impl ProxyHttp for Gateway {
         framing::restore_content_length(session)?;
         framing::spare_interim_responses(session);
         session.set_read_timeout(Some(self.shared.body_timeout));
-        if session.is_http2() {
-            // Streams have no line of their own on which the guard could see that nothing is taken.
+        if exchange.line.is_some() {
             session.set_write_timeout(Some(self.shared.body_timeout));
         }
         Ok(())
@@ -235,7 +235,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         // As long as the request goes out, nobody can expect the response.
         if exchange.head_patience.is_some() {
-            Connection::expect_head(session, exchange.head_patience);
+            Connection::expect_head(session, exchange, exchange.head_patience);
         }
         if let Some(fault) = Connection::fault(session) {
             exchange.refusal = Some(malformed(fault));
@@ -265,7 +265,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> Result<()> {
         attempts::check_protocol(request, exchange)?;
-        Connection::expect_head(session, exchange.head_patience);
+        Connection::expect_head(session, exchange, exchange.head_patience);
         stream::begin(session, exchange);
         let origin = Origin {
             provenance: &exchange.provenance,
@@ -328,10 +328,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
-        if Connection::is_head_overdue(session) {
+        if Connection::is_head_overdue(session, exchange) {
             attempts::overdue(exchange);
         }
-        let refusal = exchange.refusal.take().or_else(|| failure::refusal_of(session, error));
+        let refusal = exchange.refusal.take().or_else(|| failure::refusal_of(session, exchange, error));
         let Some(refusal) = refusal else {
             // The client went away: nobody is there to be answered.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -350,7 +350,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
-        exchange.stream_end = stream::finish(session, error);
+        exchange.stream_end = stream::finish(session, exchange, error);
         self.shared.reporter.report(session, error, exchange, exchange.provenance.client);
         Connection::expect_request(session);
     }

@@ -85,28 +85,28 @@ impl Stream {
 
 /// The request goes out: from now on its exchange is watched, if anybody can.
 pub fn begin(session: &Session, exchange: &Exchange) {
-    if let Some(mut watched) = Connection::watched(session) {
+    if let Some(mut watched) = Connection::watched(session, exchange) {
         watched.stream = Stream::of(exchange);
     }
 }
 
 /// Whether somebody watches the exchange, so that no read needs a timeout of its own.
-pub fn is_watched(session: &Session) -> bool {
-    Connection::watched(session).is_some()
+pub fn is_watched(session: &Session, exchange: &Exchange) -> bool {
+    Connection::watched(session, exchange).is_some()
 }
 
 /// The head of the final response came. How long nothing may come behind it depends on what it is: of a length that is
 /// known, as long as from any upstream; of all else, as long as the route lets streams be idle.
 pub fn note_head(session: &mut Session, response: &ResponseHeader, exchange: &Exchange) {
     let is_websocket = response.status == StatusCode::SWITCHING_PROTOCOLS;
-    if is_websocket {
+    let is_stream = is_websocket || is_stream(response);
+    if is_stream {
         // How long its client may be silent is a matter of the whole exchange.
         session.set_read_timeout(None);
     }
-    let Some(mut watched) = Connection::watched(session) else { return };
+    let Some(mut watched) = Connection::watched(session, exchange) else { return };
     watched.is_websocket = is_websocket;
     let Some(stream) = &mut watched.stream else { return };
-    let is_stream = is_websocket || is_stream(response);
     if is_stream {
         stream.note_going_on();
     }
@@ -117,14 +117,14 @@ pub fn note_head(session: &mut Session, response: &ResponseHeader, exchange: &Ex
 }
 
 /// Whether the exchange was ended here.
-pub fn was_ended(session: &Session) -> bool {
-    Connection::watched(session).is_some_and(|watched| watched.ended.is_some())
+pub fn was_ended(session: &Session, exchange: &Exchange) -> bool {
+    Connection::watched(session, exchange).is_some_and(|watched| watched.ended.is_some())
 }
 
 /// What an exchange that was ended here is refused for, as long as nothing of a response was sent, and what is told of one
 /// that broke off; nothing where that is only the end of a stream.
-pub fn refusal_of(session: &Session, has_answered: bool) -> Option<Refusal> {
-    let watched = Connection::watched(session)?;
+pub fn refusal_of(session: &Session, exchange: &Exchange, has_answered: bool) -> Option<Refusal> {
+    let watched = Connection::watched(session, exchange)?;
     let end = watched.ended?;
     match end.rejection() {
         Some(_) if has_answered => None,
@@ -135,8 +135,8 @@ pub fn refusal_of(session: &Session, has_answered: bool) -> Option<Refusal> {
 }
 
 /// The exchange is over: counts it, and says why it is, where it was one that went on.
-pub fn finish(session: &Session, error: Option<&Error>) -> Option<StreamEnd> {
-    let mut watched = std::mem::take(&mut *Connection::watched(session)?);
+pub fn finish(session: &Session, exchange: &Exchange, error: Option<&Error>) -> Option<StreamEnd> {
+    let mut watched = std::mem::take(&mut *Connection::watched(session, exchange)?);
     let stream = watched.stream.take().filter(Stream::goes_on)?;
     let end = watched.ended.unwrap_or(match error {
         _ if watched.has_client_left => StreamEnd::ClientClosed,

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::{
     edge::{
         clock,
-        exchange::Identifiers,
+        exchange::{Exchange, Identifiers},
         guard::{
             Guard, Incident,
             alarm::Alarm,
@@ -87,7 +87,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// What the proxy tells its connection. HTTP/2 has none: many requests share it, and none of them has a line.
+/// What the proxy tells its connection. Of HTTP/2, where many requests share one, it tells the stream.
 impl Connection {
     fn of(session: &Session) -> Option<&Self> {
         session.as_downstream().stream()?.as_any().downcast_ref()
@@ -116,20 +116,30 @@ impl Connection {
     }
 
     /// What is known of the current exchange as one that may go on for long.
-    pub(in crate::edge) fn watched(session: &Session) -> Option<MutexGuard<'_, Watched>> {
-        Some(Self::of(session)?.watched.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(in crate::edge) fn watched<'s>(
+        session: &'s Session,
+        exchange: &'s Exchange,
+    ) -> Option<MutexGuard<'s, Watched>> {
+        match &exchange.line {
+            Some(line) => Some(line.watched()),
+            None => Some(Self::of(session)?.watched.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
     }
 
     /// From now on the upstream has this long for the head of its response; `None` when it is there, or has no limit.
-    pub fn expect_head(session: &Session, within: Option<Duration>) {
-        if let Some(connection) = Self::of(session) {
-            connection.locked().head_due = within.and_then(|within| clock::monotonic().checked_add(within));
+    pub fn expect_head(session: &Session, exchange: &Exchange, within: Option<Duration>) {
+        let until = within.and_then(|within| clock::monotonic().checked_add(within));
+        if let Some(line) = &exchange.line {
+            line.expect_head(until);
+        } else if let Some(connection) = Self::of(session) {
+            connection.locked().head_due = until;
         }
     }
 
     /// Whether the current request failed because the head of the response was not there in time.
-    pub fn is_head_overdue(session: &Session) -> bool {
-        Self::of(session).is_some_and(|connection| connection.locked().is_overdue)
+    pub fn is_head_overdue(session: &Session, exchange: &Exchange) -> bool {
+        exchange.line.as_ref().is_some_and(|line| line.is_head_overdue())
+            || Self::of(session).is_some_and(|connection| connection.locked().is_overdue)
     }
 
     /// Whether the current request failed because the client took nothing of the response for too long.

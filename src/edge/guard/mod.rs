@@ -9,6 +9,7 @@ mod delegation;
 mod ending;
 mod entrance;
 mod frames;
+mod http2_stream;
 mod introduction;
 pub mod panics;
 mod request_bytes;
@@ -30,6 +31,7 @@ use tokio::io::AsyncWriteExt as _;
 pub use crate::edge::guard::connection::Connection;
 use crate::edge::guard::entrance::Entered;
 pub use crate::edge::guard::entrance::Entrance;
+pub use crate::edge::guard::http2_stream::{Line, guard as guard_http2_stream};
 pub use crate::edge::guard::request_bytes::{Fault, HeadBounds};
 use crate::{
     config::settings::ClientTimeouts,
