@@ -10,7 +10,7 @@ use crate::{
         forwarding::{self, Origin},
         installed::Installed,
     },
-    gate::route::Route,
+    gate::{route::Route, trace},
     state::gatekeeper::Judgement,
 };
 
@@ -23,10 +23,10 @@ pub(super) fn forwarded(
     installed: &Installed,
     judgement: &Judgement,
     (route, upstream): (&Route, &str),
-    origin: Origin<'_>,
+    (origin, identifiers): (Origin<'_>, Identifiers),
 ) -> Option<Forwarded> {
     let mut request = head.clone();
-    forwarding::rewrite_judged(&mut request, installed, judgement, Identifiers::random(), origin).ok()?;
+    forwarding::rewrite_judged(&mut request, installed, judgement, identifiers, origin).ok()?;
     let ruleset = installed.gatekeeper.ruleset();
     let text =
         |name: &str| request.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -53,10 +53,13 @@ pub(super) fn forwarded(
         };
         match name {
             _ if is_configured(name) => shown.set.push((titled(name), "as the route has it".to_owned())),
-            "x-request-id" | "traceparent" => shown.set.push((titled(name), "new for each request".to_owned())),
             // Whatever of the cookies stays is the client's.
             _ if name == header::COOKIE => shown.passed.push(titled(name)),
             _ if values(head) == values(&request) => shown.passed.push(titled(name)),
+            "traceparent" if is_in_trace(head, identifiers) => {
+                shown.set.push((titled(name), "of the trace that the trusted proxy names".to_owned()));
+            }
+            "x-request-id" | "traceparent" => shown.set.push((titled(name), "new for each request".to_owned())),
             _ => shown.set.push((titled(name), text(name).unwrap_or_default())),
         }
     }
@@ -65,6 +68,10 @@ pub(super) fn forwarded(
     let removed = names.filter(|name| *name != header::HOST && !OF_THE_CONNECTION.contains(name)).filter(is_gone);
     shown.removed = removed.map(titled).collect();
     Some(shown)
+}
+
+fn is_in_trace(head: &RequestHeader, identifiers: Identifiers) -> bool {
+    trace::context(&head.headers).is_some_and(|context| context.trace_id == identifiers.trace())
 }
 
 fn is_rewritten(shown: &Forwarded, name: &str) -> bool {

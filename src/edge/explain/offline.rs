@@ -142,7 +142,7 @@ impl Rehearsal {
             listeners: &self.listeners,
             keys: &self.keys,
             failed_authentications: self.failed_authentications,
-            wait: None,
+            failures: None,
             notes: &self.notes,
         };
         explain(&scene, question)
