@@ -20,6 +20,7 @@ mod decision_table;
 mod decisions;
 mod diagnostics;
 mod documentation;
+mod explain;
 mod folding_upstreams;
 mod framing;
 mod fuzzing;

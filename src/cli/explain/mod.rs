@@ -24,7 +24,7 @@ use crate::{
     },
     config::{load::Secrets, quantity, terminal},
     edge::explain::{Explanation, KeyChoice, Outcome, Presented, Question, Rehearsal},
-    gate::{json::Object, time::UnixTime},
+    gate::{json::Object, rejection::Rejection, time::UnixTime},
 };
 
 const EXAMPLES: &str = "\
@@ -188,7 +188,11 @@ impl ExplainArguments {
         }
         let said: Vec<String> = answer.body.lines().map(terminal::printable).collect();
         let said = format!("{} does not explain (status {}): {}", instance.address(), answer.status, said.join(" "));
-        Err(if answer.status == 400 { CommandError::Usage(said) } else { CommandError::Failed(said) })
+        Err(if answer.status == Rejection::RequestMalformed.row().status {
+            CommandError::Usage(said)
+        } else {
+            CommandError::Failed(said)
+        })
     }
 }
 

@@ -12,18 +12,11 @@ use crate::{
         explain::{Question, Scene, Step, StepResult, question::Target, unknown},
         target,
     },
-    gate::{
-        provenance::Provenance,
-        rejection::Refusal,
-        request::Request,
-        route::ListenerId,
-        trace,
-    },
+    gate::{provenance::Provenance, rejection::Refusal, request::Request, route::ListenerId, trace},
 };
 
 /// Fields by which proxies tell of those before them.
-const OF_PROXIES: [&str; 5] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
+const OF_PROXIES: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
 
 /// A request that has come in.
 pub(super) struct Arrival<'a> {
@@ -68,7 +61,18 @@ impl<'a> Arrival<'a> {
         }
         let tells_of_others = OF_PROXIES.iter().any(|name| headers.contains_key(*name));
         let is_https = target.has_authority().then_some(target.is_encrypted);
-        Ok(Self { id, listener, provenance, identifiers, trace_state, refusal, peer, is_trusted, tells_of_others, is_https })
+        Ok(Self {
+            id,
+            listener,
+            provenance,
+            identifiers,
+            trace_state,
+            refusal,
+            peer,
+            is_trusted,
+            tells_of_others,
+            is_https,
+        })
     }
 
     /// The request whose head this is, as the gate sees it.
@@ -94,7 +98,8 @@ impl<'a> Arrival<'a> {
     pub(super) fn step(&self) -> Step {
         let scheme = if self.provenance.is_encrypted { "https" } else { "http" };
         let (mut result, mut details) = (StepResult::Ok, Vec::new());
-        let shown = |address: Option<IpAddr>| address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+        let shown =
+            |address: Option<IpAddr>| address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
         let summary = match (&self.refusal, self.peer) {
             (Some(refusal), _) => {
                 result = StepResult::Failed;
@@ -118,7 +123,10 @@ impl<'a> Arrival<'a> {
                 details.push(format!("the host that it asked for is told to the upstream alone: {host}"));
             }
         } else if self.tells_of_others && self.refusal.is_none() {
-            details.push("what X-Forwarded-*, Forwarded and X-Request-Id say is not believed: the peer is no trusted proxy".to_owned());
+            details.push(
+                "what X-Forwarded-*, Forwarded and X-Request-Id say is not believed: the peer is no trusted proxy"
+                    .to_owned(),
+            );
         }
         Step { step: "client".to_owned(), result, summary, checks: Vec::new(), details }
     }
@@ -133,9 +141,8 @@ fn listener<'a>(
     let all = || (0..).map(ListenerId).zip(scene.listeners);
     if let Some(name) = &question.listener {
         let named = all().find(|(_, listener)| *listener.name == **name);
-        return named.ok_or_else(|| {
-            unknown("listener", name, scene.listeners.iter().map(|listener| listener.name.as_ref()))
-        });
+        return named
+            .ok_or_else(|| unknown("listener", name, scene.listeners.iter().map(|listener| listener.name.as_ref())));
     }
     let is_at = |listener: &Listener, port: u16| match &listener.address {
         Address::Tcp(address) => address.port() == port,

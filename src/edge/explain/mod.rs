@@ -18,17 +18,17 @@ use http::header;
 use pingora::http::RequestHeader;
 
 pub(in crate::edge) use self::running::explain_running;
-pub use self::{
-    explanation::{Asked, CheckShown, Explanation, Forwarded, Outcome, Step, StepResult, Verdict},
-    offline::{KeyChoice, OfflineError, Rehearsal},
-    question::{Presented, Question},
-};
 use self::{
     arrival::Arrival,
     forwarded::{forwarded, without_values},
     stand_in::{NO_KEY, StandIn},
     steps::Case,
     trace::Trace,
+};
+pub use self::{
+    explanation::{Asked, CheckShown, Explanation, Forwarded, Outcome, Step, StepResult, Verdict},
+    offline::{KeyChoice, OfflineError, Rehearsal},
+    question::{Presented, Question},
 };
 use crate::{
     config::{
@@ -149,11 +149,13 @@ fn explain(scene: &Scene<'_>, question: &Question) -> Result<Explanation, String
         judgement: &judgement,
         trace: &trace,
         keys: origin.as_ref(),
+        is_as_if_signed: stand_in.is_some(),
         location: location.as_deref(),
         now: question.at,
     };
     let verdict = case.verdict();
-    let upstream = if verdict.outcome == Outcome::Forward { upstream(scene, &arrival, &head, &judgement) } else { None };
+    let upstream =
+        if verdict.outcome == Outcome::Forward { upstream(scene, &arrival, &head, &judgement) } else { None };
     let explanation = Explanation {
         request: asked,
         steps: case.steps(),
@@ -216,7 +218,8 @@ fn decide(
     let slots = (0..running.slots().len()).map(|position| Arc::new(slot(position))).collect();
     let cache = Arc::new(ClaimsCache::new(CacheLimits { entries: 0, bytes: 0 }, [0; 32]));
     let aside: Gatekeeper = running.aside(slots, cache);
-    let occasion = Occasion { now: question.at, patience: Patience::Fetched, wait: scene.wait(request.client), meter: None };
+    let occasion =
+        Occasion { now: question.at, patience: Patience::Fetched, wait: scene.wait(request.client), meter: None };
     aside.decide_before(request, occasion, trace)
 }
 

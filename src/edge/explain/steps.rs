@@ -43,6 +43,8 @@ pub(super) struct Case<'a> {
     pub(super) trace: &'a Trace<'a>,
     /// The keys that were looked at.
     pub(super) keys: Option<&'a FoundKeys>,
+    /// Whether claims are taken as if signed.
+    pub(super) is_as_if_signed: bool,
     /// Where the listener sends it, if it does not serve it.
     pub(super) location: Option<&'a str>,
     pub(super) now: UnixTime,
@@ -267,7 +269,11 @@ impl Case<'_> {
         if let (Some(found), StepResult::Failed | StepResult::Observed) = (self.keys, step.result) {
             step.details = vec![found.origin.clone()];
         }
-        if let Some(keys) = self.keys.and_then(|found| found.keys.as_ref()).filter(|_| step.result == StepResult::Ok) {
+        if let Some(keys) = self
+            .keys
+            .and_then(|found| found.keys.as_ref())
+            .filter(|_| step.result == StepResult::Ok && !self.is_as_if_signed)
+        {
             let named: Vec<String> = keys.keys().iter().take(KEYS_MAX).map(|key| shown_kid(key.kid())).collect();
             let more = keys.keys().len().saturating_sub(named.len());
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -280,6 +286,10 @@ impl Case<'_> {
     }
 
     fn signature(&self) -> Step {
+        if self.is_as_if_signed && self.result(Stage::Signature) == StepResult::Ok {
+            let name = self.issuer().map(|issuer| issuer.name.as_ref()).unwrap_or_default();
+            return self.step(Stage::Signature, "signature", || format!("taken as if {name} had signed them"));
+        }
         let signed = |judgement: &Judgement| {
             let token = judgement.known.as_ref()?.token();
             let key = token.key();
