@@ -14,6 +14,7 @@ pub mod keys;
 pub mod load;
 pub mod mapping;
 mod parse;
+pub mod policy_tests;
 pub mod quantity;
 pub mod render;
 pub mod revocation_entry;

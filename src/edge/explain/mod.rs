@@ -26,8 +26,8 @@ use self::{
     trace::Trace,
 };
 pub use self::{
-    explanation::{Asked, CheckShown, Explanation, Forwarded, Outcome, Step, StepResult, Verdict},
-    offline::{KeyChoice, OfflineError, Rehearsal},
+    explanation::{Asked, CheckShown, Explanation, Forwarded, Outcome, Step, StepResult, Verdict, without_tokens},
+    offline::{Elsewhere, GivenKeys, OfflineError, Rehearsal},
     question::{Presented, Question},
 };
 use crate::{
