@@ -21,6 +21,7 @@ pub mod input;
 pub mod logging;
 pub mod moment;
 pub mod new_file;
+pub mod policy_test;
 pub mod revoke;
 pub mod run;
 pub mod schema;
@@ -158,6 +159,7 @@ enum Verb {
     Run(run::RunArguments),
     Validate(validate::ValidateArguments),
     Explain(Box<explain::ExplainArguments>),
+    Test(policy_test::TestArguments),
     Init(init::InitArguments),
     Demo(demo::DemoArguments),
     Token(token::TokenArguments),
@@ -177,6 +179,7 @@ impl Verb {
             Self::Run(arguments) => run::run(arguments, output),
             Self::Validate(arguments) => validate::run(arguments, output),
             Self::Explain(arguments) => explain::run(arguments, output),
+            Self::Test(arguments) => policy_test::run(arguments, output),
             Self::Init(arguments) => init::run(arguments, output, &mut io::stderr()),
             Self::Demo(arguments) => demo::run(arguments, output),
             Self::Token(arguments) => token::run(arguments, output),
@@ -263,6 +266,10 @@ mod tests {
             "portcullis explain -X POST --token-file - -H Origin:https://a.test --at 2026-11-23T09:30:00Z /orders",
             "portcullis explain --claims {} --issuer main --offline --address 10.0.0.1 --listener web /",
             "portcullis explain --running --admin 127.0.0.1:9400 --admin-token-file t --format json /",
+            "portcullis test policy-tests.yaml",
+            "portcullis test -c gateway.yaml --require-coverage --format junit --jwks keys.json a.yaml b.yaml",
+            "portcullis test --require-coverage=both --verbose a.yaml",
+            "portcullis test --only admin --explain a.yaml",
             "portcullis init --discovery https://auth.example.com/",
             "portcullis init --discovery https://a.test --token-file - --output a.yaml --ca-file ca.pem --insecure-http",
             "portcullis demo --check",
@@ -296,6 +303,8 @@ mod tests {
             "portcullis explain --claims {} /",
             "portcullis explain --token a --token-file b /",
             "portcullis explain --admin 127.0.0.1:9400 /",
+            "portcullis test",
+            "portcullis test --only admin --require-coverage a.yaml",
             "portcullis token",
             "portcullis validate --format xml",
             "portcullis ca",

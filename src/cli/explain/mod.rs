@@ -1,6 +1,6 @@
 //! `portcullis explain`: why one request is let pass or refused, step by step. It decides nothing: the gateway's own code is
 //! asked, here or in the running instance.
-mod text;
+pub(in crate::cli) mod text;
 
 use std::{
     io::Write,

@@ -14,6 +14,9 @@ use crate::{
     state::gatekeeper::Judgement,
 };
 
+/// What stands for a value that the configuration has and that may be a secret.
+pub const VALUE_UNSAID: &str = "as the route has it";
+
 /// Header fields that are about one connection and never forwarded as they are.
 const OF_THE_CONNECTION: [&str; 4] = ["connection", "keep-alive", "upgrade", "via"];
 
@@ -52,7 +55,7 @@ pub(super) fn forwarded(
             head.headers.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect()
         };
         match name {
-            _ if is_configured(name) => shown.set.push((titled(name), "as the route has it".to_owned())),
+            _ if is_configured(name) => shown.set.push((titled(name), VALUE_UNSAID.to_owned())),
             // Whatever of the cookies stays is the client's.
             _ if name == header::COOKIE => shown.passed.push(titled(name)),
             _ if values(head) == values(&request) => shown.passed.push(titled(name)),

@@ -27,6 +27,7 @@ use self::{
 };
 pub use self::{
     explanation::{Asked, CheckShown, Explanation, Forwarded, Outcome, Step, StepResult, Verdict, without_tokens},
+    forwarded::VALUE_UNSAID,
     offline::{Elsewhere, GivenKeys, OfflineError, Rehearsal},
     question::{Presented, Question},
 };
