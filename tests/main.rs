@@ -33,6 +33,7 @@ mod limits;
 mod outages;
 mod paths_and_hosts;
 mod policy;
+mod policy_tests;
 mod providers;
 mod refusals;
 mod remote_keys;
