@@ -227,7 +227,7 @@ fn nothing_but_the_configuration_and_its_files_is_needed() {
              \x20 shared: {{issuer: https://shared.test, audiences: [a], algorithms: [HS256], keys: {{secret_file: absent.key}}}}\n\
              identity: {{headers: {{X-Issuer: {{from: issuer}}}}}}\n\
              routes:\n\
-             - {{name: mine, path_prefix: /mine, issuers: [main, shared], request_headers: {{set: {{X-Api: {{value_file: absent.txt}}}}}}, upstream: echo}}\n\
+             - {{name: mine, path_prefix: /mine, issuers: [main, shared], request_headers: {{set: {{X-Api: {{file: absent.txt}}}}}}, upstream: echo}}\n\
              upstreams: {{echo: {{servers: [127.0.0.1:1]}}}}\n"
         )
     });

@@ -6,6 +6,7 @@
 pub mod bounds;
 pub mod certificate;
 pub mod client_certificate;
+pub mod difference;
 pub mod error;
 pub mod expand;
 pub mod field;

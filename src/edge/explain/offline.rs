@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use crate::{
-    config::settings::{Config, IssuerKeys, KeySource, Rate, RemoteKeys, listener::Listener},
+    config::settings::{Config, IssuerKeys, KeySource, Rate, RemoteKeys, Upstream, listener::Listener},
     edge::{
         clock,
         explain::{Explanation, FoundKeys, KeyFinder, Question, Scene, explain},
@@ -109,7 +109,10 @@ impl Rehearsal {
         }
         let unready = |error: &dyn fmt::Display| OfflineError::Unready(error.to_string());
         let metrics = Metrics::new().map_err(|error| unready(&error))?;
-        let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(|error| unready(&error))?);
+        // Nothing is connected to, so that no certificate of these is needed.
+        let unconnected = |upstream: &Upstream| Upstream { tls: None, health_check: None, ..upstream.clone() };
+        let unconnected: Vec<Upstream> = live.upstreams.iter().map(unconnected).collect();
+        let upstreams = Arc::new(Upstreams::new(&unconnected).map_err(|error| unready(&error))?);
         let meant = state_directory::meant(&startup.server.state_directory).filter(|_| !is_untouched);
         let proxies = (elsewhere == Elsewhere::Everything).then(|| Arc::new(Proxies::from_environment()));
         let (in_force, mut notes) = revocations::as_they_are(live.revocation.as_ref(), meant.as_deref(), proxies, now);
