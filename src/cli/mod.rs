@@ -13,6 +13,7 @@ pub mod admin_client;
 pub mod ca;
 pub mod config_file;
 pub mod demo;
+pub mod diff;
 pub mod explain;
 pub mod generate;
 pub mod healthcheck;
@@ -160,6 +161,7 @@ enum Verb {
     Validate(validate::ValidateArguments),
     Explain(Box<explain::ExplainArguments>),
     Test(policy_test::TestArguments),
+    Diff(diff::DiffArguments),
     Init(init::InitArguments),
     Demo(demo::DemoArguments),
     Token(token::TokenArguments),
@@ -180,6 +182,7 @@ impl Verb {
             Self::Validate(arguments) => validate::run(arguments, output),
             Self::Explain(arguments) => explain::run(arguments, output),
             Self::Test(arguments) => policy_test::run(arguments, output),
+            Self::Diff(arguments) => diff::run(arguments, output),
             Self::Init(arguments) => init::run(arguments, output, &mut io::stderr()),
             Self::Demo(arguments) => demo::run(arguments, output),
             Self::Token(arguments) => token::run(arguments, output),
@@ -266,6 +269,8 @@ mod tests {
             "portcullis explain -X POST --token-file - -H Origin:https://a.test --at 2026-11-23T09:30:00Z /orders",
             "portcullis explain --claims {} --issuer main --offline --address 10.0.0.1 --listener web /",
             "portcullis explain --running --admin 127.0.0.1:9400 --admin-token-file t --format json /",
+            "portcullis diff old.yaml new.yaml",
+            "portcullis diff - new.yaml --format json",
             "portcullis test policy-tests.yaml",
             "portcullis test -c gateway.yaml --require-coverage --format junit --jwks keys.json a.yaml b.yaml",
             "portcullis test --require-coverage=both --verbose a.yaml",
@@ -303,6 +308,7 @@ mod tests {
             "portcullis explain --claims {} /",
             "portcullis explain --token a --token-file b /",
             "portcullis explain --admin 127.0.0.1:9400 /",
+            "portcullis diff old.yaml",
             "portcullis test",
             "portcullis test --only admin --require-coverage a.yaml",
             "portcullis token",
