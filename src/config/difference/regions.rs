@@ -25,6 +25,22 @@ const OTHER_SEGMENT: &str = "x-other-path";
 struct Sample {
     sent: String,
     shown: String,
+    /// Whether it is one of another only for some readers.
+    is_respelled: bool,
+}
+
+impl Sample {
+    fn plain(sent: impl Into<String>, shown: impl Into<String>) -> Self {
+        Self { sent: sent.into(), shown: shown.into(), is_respelled: false }
+    }
+}
+
+/// A request of one kind, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    is_respelled: bool,
+    length: usize,
+    text: String,
 }
 
 /// Who took requests before, and who takes them now.
@@ -32,7 +48,7 @@ type Taken = (Option<RouteId>, Option<RouteId>);
 
 /// Every request that another route takes, or that the same route takes otherwise.
 pub(super) fn compare(old: Side<'_>, new: Side<'_>, changes: &mut Changes) {
-    let mut taken: BTreeMap<Taken, Vec<String>> = BTreeMap::new();
+    let mut taken: BTreeMap<Taken, BTreeSet<Kind>> = BTreeMap::new();
     let mut kinds = 0;
     for listener in &new.0.startup.listeners {
         let (Some(before), Some(now)) = (old.listener(&listener.name), new.listener(&listener.name)) else { continue };
@@ -61,7 +77,7 @@ fn ask(
     old: Side<'_>,
     new: Side<'_>,
     (before, now): (ListenerId, ListenerId),
-    taken: &mut BTreeMap<Taken, Vec<String>>,
+    taken: &mut BTreeMap<Taken, BTreeSet<Kind>>,
     kinds_max: usize,
 ) -> usize {
     let routes = |side: Side<'_>| side.0.live.ruleset.routes.routes().to_vec();
@@ -86,8 +102,9 @@ fn ask(
                 if pair == (None, None) {
                     continue;
                 }
-                let requests = taken.entry(pair).or_default();
-                requests.push(format!("{} {}{}", method.shown, host.shown, path.shown));
+                let text = format!("{} {}{}", method.shown, host.shown, path.shown);
+                let kind = Kind { is_respelled: path.is_respelled, length: text.len(), text };
+                taken.entry(pair).or_default().insert(kind);
             }
         }
     }
@@ -105,10 +122,10 @@ fn may_be_for(route: &Route, host: &str) -> bool {
 /// One host of every kind.
 fn hosts(routes: &[Route]) -> BTreeSet<Sample> {
     let patterns = routes.iter().flat_map(|route| &route.hosts);
-    let other = Sample { sent: format!("{OTHER_LABEL}.invalid"), shown: String::new() };
+    let other = Sample::plain(format!("{OTHER_LABEL}.invalid"), "");
     let sample = |pattern: &HostPattern| match pattern {
-        HostPattern::Exact(name) => Sample { sent: name.to_string(), shown: name.to_string() },
-        HostPattern::Below(suffix) => Sample { sent: format!("{OTHER_LABEL}{suffix}"), shown: format!("*{suffix}") },
+        HostPattern::Exact(name) => Sample::plain(&**name, &**name),
+        HostPattern::Below(suffix) => Sample::plain(format!("{OTHER_LABEL}{suffix}"), format!("*{suffix}")),
         HostPattern::Any => other.clone(),
     };
     patterns.map(sample).chain([other.clone()]).collect()
@@ -116,53 +133,45 @@ fn hosts(routes: &[Route]) -> BTreeSet<Sample> {
 
 /// One path of every kind, and those that differ from it only for some readers.
 fn paths(routes: &[&Route]) -> BTreeSet<Sample> {
-    let mut samples = BTreeSet::new();
-    let mut add = |sent: String, shown: String| {
-        samples.insert(Sample { sent, shown });
-    };
+    let mut samples: BTreeMap<String, Sample> = BTreeMap::new();
     let other = format!("/{OTHER_SEGMENT}");
-    add(other.clone(), "/...".to_owned());
-    add("/".to_owned(), "/".to_owned());
+    let below = |text: &str| Sample::plain(format!("{text}{other}"), format!("{text}/..."));
+    let plain = routes.iter().flat_map(|route| match &route.path {
+        PathPattern::Exact(path) => vec![Sample::plain(&**path, &**path)],
+        PathPattern::Prefix(prefix) => vec![Sample::plain(&**prefix, &**prefix), below(prefix)],
+    });
+    for sample in plain.chain([below(""), Sample::plain("/", "/")]).filter(|sample| !sample.sent.is_empty()) {
+        samples.insert(sample.sent.clone(), sample);
+    }
     for route in routes {
-        let text = match &route.path {
-            PathPattern::Exact(path) => path.to_string(),
-            PathPattern::Prefix(prefix) => {
-                add(format!("{prefix}{other}"), format!("{prefix}/..."));
-                prefix.to_string()
-            }
-        };
-        if text.is_empty() {
-            continue;
-        }
-        let mut respelled = vec![text.to_uppercase(), text.to_lowercase(), format!("{text}/")];
+        let text = route.path.text();
+        // What is under an exact path is under no pattern because of it, but may be for a reader.
+        let mut respelled =
+            vec![text.to_uppercase(), text.to_lowercase(), format!("{text}/"), format!("{text}{other}")];
         if let Some((above, last)) = text.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
             respelled.push(format!("{above}%2F{last}"));
         }
-        respelled.extend(text.strip_suffix('/').filter(|text| !text.is_empty()).map(str::to_owned));
-        // What is under an exact path is under no prefix because of it, but may be for a reader.
-        respelled.push(format!("{text}{other}"));
-        add(text.clone(), text.clone());
-        for text in respelled {
-            let shown = text.replace(&other, "/...");
-            add(text, shown);
+        respelled.extend(text.strip_suffix('/').map(str::to_owned));
+        for sent in respelled.into_iter().filter(|sent| !sent.is_empty()) {
+            let shown = sent.replace(&other, "/...");
+            samples.entry(sent.clone()).or_insert(Sample { sent, shown, is_respelled: true });
         }
     }
-    samples
+    samples.into_values().collect()
 }
 
 /// One method of every kind.
 fn methods(routes: &[&Route]) -> BTreeSet<Sample> {
     let listed = routes.iter().filter_map(|route| route.methods.as_ref()).flatten();
     let named = listed.map(AsRef::as_ref).chain(["GET", "HEAD", "OPTIONS"]);
-    let other = Sample { sent: OTHER_METHOD.to_owned(), shown: "any other method".to_owned() };
-    named.map(|name: &str| Sample { sent: name.to_owned(), shown: name.to_owned() }).chain([other]).collect()
+    named.map(|name: &str| Sample::plain(name, name)).chain([Sample::plain(OTHER_METHOD, "any other method")]).collect()
 }
 
 /// What it means that requests were taken by one route and now are by another.
 fn tell(
     (old_side, before): (Side<'_>, Option<&Route>),
     (new_side, now): (Side<'_>, Option<&Route>),
-    requests: Vec<String>,
+    requests: BTreeSet<Kind>,
     changes: &mut Changes,
 ) {
     let is_in = |side: Side<'_>, name: &str| side.ruleset().routes.routes().iter().any(|route| *route.name == *name);
@@ -175,7 +184,7 @@ fn tell(
             return;
         }
         (Some(before), Some(now)) => {
-            let place = format!("route {}, before {}", now.name, before.name);
+            let place = format!("route {} (before: {})", now.name, before.name);
             route::compare(&place, (old_side, before), (new_side, now), &mut found);
             if found.0.is_empty() {
                 found.add(Direction::Neither, &place, "another route takes requests, and asks for the same");
@@ -198,15 +207,18 @@ fn tell(
     changes.0.extend(found.0.into_iter().map(|change| Change { requests: requests.clone(), ..change }));
 }
 
-/// The first few, and how many more.
-fn shown(mut requests: Vec<String>) -> Vec<String> {
-    // Plain requests first, as people send them.
-    requests.sort_by_key(|request| (request.starts_with("any other"), request.contains('%'), request.len()));
-    requests.dedup();
-    let more = requests.len().saturating_sub(SHOWN_MAX);
-    requests.truncate(SHOWN_MAX);
+/// The first few, and how many more. Plain ones alone where there are some: what others may read as those follows.
+fn shown(requests: BTreeSet<Kind>) -> Vec<String> {
+    let has_plain = requests.iter().any(|request| !request.is_respelled);
+    let mut shown: Vec<String> = requests
+        .into_iter()
+        .filter(|request| !(has_plain && request.is_respelled))
+        .map(|request| request.text)
+        .collect();
+    let more = shown.len().saturating_sub(SHOWN_MAX);
+    shown.truncate(SHOWN_MAX);
     if more > 0 {
-        requests.push(format!("{more} more kinds"));
+        shown.push(format!("and {more} more kinds"));
     }
-    requests
+    shown
 }

@@ -1,6 +1,7 @@
 //! What one route lets pass, beside what another does. Which requests they take is not looked at here.
 use crate::config::difference::{Changes, Direction, Side, implication};
 use crate::gate::cors::{AllowedOrigins, Cors, CorsGrant};
+use crate::gate::network::{AddressRule, Network};
 use crate::gate::policy::{Names, Requirement};
 use crate::gate::readings::EncodedSlash;
 use crate::gate::route::{Action, Authentication, Folding, PathReadings, Route};
@@ -75,7 +76,8 @@ pub(super) fn compare(
         implication::addresses(addresses, &old.addresses),
         implication::addresses(&old.addresses, addresses),
     ) {
-        changes.add(direction, place, "other addresses");
+        let (now, before) = (shown_addresses(addresses), shown_addresses(&old.addresses));
+        changes.add(direction, place, format!("addresses: {now}; before: {before}"));
     }
     let limits = (
         implication::rate_limits(rate_limits, &old.rate_limits),
@@ -119,6 +121,16 @@ pub(super) fn compare(
     for (_, what) in others.iter().filter(|(is_other, _)| *is_other) {
         changes.add(Neither, place, *what);
     }
+}
+
+fn shown_addresses(rule: &AddressRule) -> String {
+    let listed = |word: &str, networks: &[Network]| {
+        let shown: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        (!shown.is_empty()).then(|| format!("{word} {}", shown.join(", ")))
+    };
+    let parts = listed("allow", &rule.allow).into_iter().chain(listed("deny", &rule.deny));
+    let parts = parts.collect::<Vec<_>>().join(", ");
+    if parts.is_empty() { "any".to_owned() } else { parts }
 }
 
 fn or_none(text: &str) -> &str {
