@@ -13,6 +13,7 @@ pub mod admin_client;
 pub mod ca;
 pub mod config_file;
 pub mod demo;
+pub mod diff;
 pub mod explain;
 pub mod generate;
 pub mod healthcheck;
@@ -21,6 +22,7 @@ pub mod input;
 pub mod logging;
 pub mod moment;
 pub mod new_file;
+pub mod policy_test;
 pub mod revoke;
 pub mod run;
 pub mod schema;
@@ -158,6 +160,8 @@ enum Verb {
     Run(run::RunArguments),
     Validate(validate::ValidateArguments),
     Explain(Box<explain::ExplainArguments>),
+    Test(policy_test::TestArguments),
+    Diff(diff::DiffArguments),
     Init(init::InitArguments),
     Demo(demo::DemoArguments),
     Token(token::TokenArguments),
@@ -177,6 +181,8 @@ impl Verb {
             Self::Run(arguments) => run::run(arguments, output),
             Self::Validate(arguments) => validate::run(arguments, output),
             Self::Explain(arguments) => explain::run(arguments, output),
+            Self::Test(arguments) => policy_test::run(arguments, output),
+            Self::Diff(arguments) => diff::run(arguments, output),
             Self::Init(arguments) => init::run(arguments, output, &mut io::stderr()),
             Self::Demo(arguments) => demo::run(arguments, output),
             Self::Token(arguments) => token::run(arguments, output),
@@ -263,6 +269,12 @@ mod tests {
             "portcullis explain -X POST --token-file - -H Origin:https://a.test --at 2026-11-23T09:30:00Z /orders",
             "portcullis explain --claims {} --issuer main --offline --address 10.0.0.1 --listener web /",
             "portcullis explain --running --admin 127.0.0.1:9400 --admin-token-file t --format json /",
+            "portcullis diff old.yaml new.yaml",
+            "portcullis diff - new.yaml --format json",
+            "portcullis test policy-tests.yaml",
+            "portcullis test -c gateway.yaml --require-coverage --format junit --jwks keys.json a.yaml b.yaml",
+            "portcullis test --require-coverage=both --verbose a.yaml",
+            "portcullis test --only admin --explain a.yaml",
             "portcullis init --discovery https://auth.example.com/",
             "portcullis init --discovery https://a.test --token-file - --output a.yaml --ca-file ca.pem --insecure-http",
             "portcullis demo --check",
@@ -296,6 +308,9 @@ mod tests {
             "portcullis explain --claims {} /",
             "portcullis explain --token a --token-file b /",
             "portcullis explain --admin 127.0.0.1:9400 /",
+            "portcullis diff old.yaml",
+            "portcullis test",
+            "portcullis test --only admin --require-coverage a.yaml",
             "portcullis token",
             "portcullis validate --format xml",
             "portcullis ca",

@@ -5,6 +5,7 @@
 //! [`mapping`] read values; every problem goes to [`error::Problems`], which [`render`] shows.
 pub mod bounds;
 pub mod certificate;
+pub mod difference;
 pub mod error;
 pub mod expand;
 pub mod field;
@@ -13,6 +14,7 @@ pub mod keys;
 pub mod load;
 pub mod mapping;
 mod parse;
+pub mod policy_tests;
 pub mod quantity;
 pub mod render;
 pub mod revocation_entry;

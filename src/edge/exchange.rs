@@ -160,7 +160,7 @@ impl Identifiers {
     }
 
     /// Takes the names that the request already has.
-    fn adopt(&mut self, headers: &HeaderMap) {
+    pub(in crate::edge) fn adopt(&mut self, headers: &HeaderMap) {
         if let Some(id) = trace::request_id(headers) {
             self.request.iter_mut().zip(id.bytes()).for_each(|(place, byte)| *place = byte);
             self.request_bytes = id.len().min(REQUEST_ID_BYTES_MAX);

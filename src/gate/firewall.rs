@@ -131,6 +131,21 @@ impl HeaderFirewall {
         }
     }
 
+    /// What this one takes from clients and `other` lets pass: names folded to letters and digits; one that ends with `*`
+    /// stands for all that begin so.
+    pub fn beyond(&self, other: &Self) -> Vec<String> {
+        let is_begun = |folded: &str| other.prefixes.iter().flatten().any(|prefix| folded.starts_with(&*prefix.folded));
+        let is_taken = |entry: &Entry| match other.names.iter().find(|known| known.folded == entry.folded) {
+            Some(known) => known.plain.is_none() || known.plain == entry.plain,
+            None => is_begun(&entry.folded),
+        };
+        let names = self.names.iter().filter(|entry| !is_taken(entry)).map(|entry| entry.folded.to_string());
+        let prefixes = self.prefixes.iter().flatten().filter(|prefix| !is_begun(&prefix.folded));
+        let mut beyond: Vec<String> = names.chain(prefixes.map(|prefix| format!("{}*", prefix.folded))).collect();
+        beyond.sort();
+        beyond
+    }
+
     /// The name in a `Connection` value that a client may not nominate (RFC 9110 §7.6.1).
     pub fn forbidden_nomination<'v>(&self, connection: &'v str) -> Option<&'v str> {
         let nominated = connection.split(',').map(|name| name.trim_matches([' ', '\t']));

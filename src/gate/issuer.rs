@@ -74,6 +74,16 @@ impl TokenTypes {
         self.allowed.first().map(AsRef::as_ref)
     }
 
+    /// The allowed types, without `application/`.
+    pub fn names(&self) -> &[Box<str>] {
+        &self.allowed
+    }
+
+    /// Whether a token without `typ` is refused.
+    pub const fn are_required(&self) -> bool {
+        self.required
+    }
+
     /// Compares as media types are compared: case ignored, `application/` understood (RFC 7515 §4.1.9).
     ///
     /// # Errors

@@ -48,6 +48,11 @@ fn mask_v6(prefix_bits: u8) -> u128 {
 }
 
 impl Network {
+    /// Whether every address of `other` is one of these.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.prefix_bits <= other.prefix_bits && self.holds(other.first)
+    }
+
     /// Whether every address of its family is one of these.
     pub const fn is_everything(&self) -> bool {
         self.prefix_bits == 0

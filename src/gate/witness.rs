@@ -5,6 +5,8 @@ use crate::gate::{request::Shape, sources::FoundToken, token::UnverifiedToken};
 /// What is done for a decision, in the order in which it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
+    /// Whom it came from: known before the request is looked at.
+    Arrival,
     /// Whether the request can be read in one way only.
     Shape,
     /// Which route it is for.

@@ -78,6 +78,21 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// What was decided before a route was looked for.
+    pub const fn before_route(decision: Decision) -> Self {
+        Self {
+            route: None,
+            issuer: None,
+            cache: CacheUse::None,
+            known: None,
+            is_private: false,
+            is_preflight: false,
+            decision,
+            observed: None,
+            target: None,
+        }
+    }
+
     /// Why the request was refused, or would have been where authentication is only observed.
     pub fn failure(&self) -> Option<&Refusal> {
         match &self.decision {
@@ -170,17 +185,7 @@ impl Gatekeeper {
         occasion: Occasion<'_, '_>,
         witness: &mut impl Witness,
     ) -> Judgement {
-        let mut judgement = Judgement {
-            route: None,
-            issuer: None,
-            cache: CacheUse::None,
-            known: None,
-            is_private: false,
-            is_preflight: false,
-            decision: Decision::Pass(None),
-            observed: None,
-            target: None,
-        };
+        let mut judgement = Judgement::before_route(Decision::Pass(None));
         judgement.decision = match self.ruleset.admit(request, witness) {
             Ok(admission) => {
                 judgement.route = Some(admission.route_id);

@@ -1,6 +1,6 @@
 //! `portcullis explain`: why one request is let pass or refused, step by step. It decides nothing: the gateway's own code is
 //! asked, here or in the running instance.
-mod text;
+pub(in crate::cli) mod text;
 
 use std::{
     io::Write,
@@ -23,8 +23,8 @@ use crate::{
         token::inspect,
     },
     config::{load::Secrets, quantity, terminal},
-    edge::explain::{Explanation, KeyChoice, Outcome, Presented, Question, Rehearsal},
-    gate::{json::Object, time::UnixTime},
+    edge::explain::{Elsewhere, Explanation, GivenKeys, Outcome, Presented, Question, Rehearsal},
+    gate::{json::Object, rejection::Rejection, time::UnixTime},
 };
 
 const EXAMPLES: &str = "\
@@ -159,12 +159,9 @@ impl ExplainArguments {
         let Some(config) = loaded.config else {
             return Err(CommandError::BadConfiguration(loaded.problems.render()));
         };
-        let choice = match (&self.jwks, self.offline) {
-            (Some(path), _) => KeyChoice::Set(path.clone(), input::read(path)?.to_vec()),
-            (None, true) => KeyChoice::Offline,
-            (None, false) => KeyChoice::AsConfigured,
-        };
-        let rehearsal = Rehearsal::new(config, choice, question.at).map_err(CommandError::failed)?;
+        let elsewhere = if self.offline { Elsewhere::Kept } else { Elsewhere::Everything };
+        let given = self.jwks.as_deref().map(given_keys).transpose()?;
+        let rehearsal = Rehearsal::new(config, given, elsewhere, question.at).map_err(CommandError::failed)?;
         rehearsal.explain(question).map_err(CommandError::Usage)
     }
 
@@ -188,11 +185,20 @@ impl ExplainArguments {
         }
         let said: Vec<String> = answer.body.lines().map(terminal::printable).collect();
         let said = format!("{} does not explain (status {}): {}", instance.address(), answer.status, said.join(" "));
-        Err(if answer.status == 400 { CommandError::Usage(said) } else { CommandError::Failed(said) })
+        Err(if answer.status == Rejection::RequestMalformed.row().status {
+            CommandError::Usage(said)
+        } else {
+            CommandError::Failed(said)
+        })
     }
 }
 
-fn presented(text: &str) -> Presented {
+/// The key set in a file.
+pub(in crate::cli) fn given_keys(path: &Path) -> Result<GivenKeys, CommandError> {
+    Ok(GivenKeys { path: path.to_owned(), text: input::read(path)?.to_vec() })
+}
+
+pub(in crate::cli) fn presented(text: &str) -> Presented {
     Presented::Token(Zeroizing::new(inspect::without_scheme(text).to_owned()))
 }
 

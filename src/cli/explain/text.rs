@@ -68,7 +68,7 @@ impl Style {
 }
 
 /// The whole explanation.
-pub(super) fn render(explanation: &Explanation, style: Style) -> String {
+pub(in crate::cli) fn render(explanation: &Explanation, style: Style) -> String {
     let mut out = String::new();
     let asked = &explanation.request;
     let from = asked.address.as_ref().map_or_else(String::new, |address| format!(" from {}", printable(address)));

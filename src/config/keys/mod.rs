@@ -9,6 +9,7 @@ use crate::config::tree::Reading;
 use crate::config::yaml;
 
 pub mod issuer;
+pub mod policy_test;
 pub mod require;
 pub mod revocation;
 pub mod route;

@@ -11,7 +11,7 @@ pub(super) const fn cure(rejection: Rejection) -> &'static str {
         Rejection::HeaderTooLarge => {
             "send fewer or shorter header fields, or raise `limits.headers` or `limits.header_bytes`"
         }
-        Rejection::BodyTooLarge => "send a shorter body, or raise `body_bytes` of the route or of `limits`",
+        Rejection::BodyTooLarge => "send a shorter body, or raise `limits.body_bytes` of the route or of all",
         Rejection::PathAmbiguous => {
             "send the path as every server reads it; where the upstream is known to read it one way, say so in the \
              route's `paths`"

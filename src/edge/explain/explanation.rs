@@ -167,6 +167,12 @@ fn cleaned(text: &str, secrets: &[&str]) -> String {
     for secret in secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
         text = text.replace(secret, "[token]");
     }
+    without_tokens(&text)
+}
+
+/// A text without anything that looks like a token.
+pub fn without_tokens(text: &str) -> String {
+    let mut text = text.to_owned();
     // What every token begins with: `{"` in base64url.
     while let Some(start) = text.find("eyJ") {
         let rest = text.get(start..).unwrap_or_default();

@@ -10,9 +10,12 @@ use crate::{
         forwarding::{self, Origin},
         installed::Installed,
     },
-    gate::route::Route,
+    gate::{route::Route, trace},
     state::gatekeeper::Judgement,
 };
+
+/// What stands for a value that the configuration has and that may be a secret.
+pub const VALUE_UNSAID: &str = "as the route has it";
 
 /// Header fields that are about one connection and never forwarded as they are.
 const OF_THE_CONNECTION: [&str; 4] = ["connection", "keep-alive", "upgrade", "via"];
@@ -23,10 +26,10 @@ pub(super) fn forwarded(
     installed: &Installed,
     judgement: &Judgement,
     (route, upstream): (&Route, &str),
-    origin: Origin<'_>,
+    (origin, identifiers): (Origin<'_>, Identifiers),
 ) -> Option<Forwarded> {
     let mut request = head.clone();
-    forwarding::rewrite_judged(&mut request, installed, judgement, Identifiers::random(), origin).ok()?;
+    forwarding::rewrite_judged(&mut request, installed, judgement, identifiers, origin).ok()?;
     let ruleset = installed.gatekeeper.ruleset();
     let text =
         |name: &str| request.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -52,11 +55,14 @@ pub(super) fn forwarded(
             head.headers.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect()
         };
         match name {
-            _ if is_configured(name) => shown.set.push((titled(name), "as the route has it".to_owned())),
-            "x-request-id" | "traceparent" => shown.set.push((titled(name), "new for each request".to_owned())),
+            _ if is_configured(name) => shown.set.push((titled(name), VALUE_UNSAID.to_owned())),
             // Whatever of the cookies stays is the client's.
             _ if name == header::COOKIE => shown.passed.push(titled(name)),
             _ if values(head) == values(&request) => shown.passed.push(titled(name)),
+            "traceparent" if is_in_trace(head, identifiers) => {
+                shown.set.push((titled(name), "of the trace that the trusted proxy names".to_owned()));
+            }
+            "x-request-id" | "traceparent" => shown.set.push((titled(name), "new for each request".to_owned())),
             _ => shown.set.push((titled(name), text(name).unwrap_or_default())),
         }
     }
@@ -65,6 +71,10 @@ pub(super) fn forwarded(
     let removed = names.filter(|name| *name != header::HOST && !OF_THE_CONNECTION.contains(name)).filter(is_gone);
     shown.removed = removed.map(titled).collect();
     Some(shown)
+}
+
+fn is_in_trace(head: &RequestHeader, identifiers: Identifiers) -> bool {
+    trace::context(&head.headers).is_some_and(|context| context.trace_id == identifiers.trace())
 }
 
 fn is_rewritten(shown: &Forwarded, name: &str) -> bool {

@@ -1,51 +1,57 @@
 //! Why a request is decided as it is: it is decided, by the gatekeeper itself and before a witness, and what that saw is
 //! put into words. Nothing is decided here, and nothing is counted, remembered or sent.
+mod arrival;
 mod cure;
 mod explanation;
 mod forwarded;
 mod offline;
 mod question;
+mod route_step;
 mod running;
 mod stand_in;
 mod steps;
 mod trace;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::header;
 use pingora::http::RequestHeader;
 
 pub(in crate::edge) use self::running::explain_running;
-pub use self::{
-    explanation::{Asked, CheckShown, Explanation, Forwarded, Outcome, Step, StepResult, Verdict},
-    offline::{KeyChoice, OfflineError, Rehearsal},
-    question::{Presented, Question},
-};
 use self::{
-    forwarded::forwarded,
+    arrival::Arrival,
+    forwarded::{forwarded, without_values},
     stand_in::{NO_KEY, StandIn},
     steps::Case,
     trace::Trace,
 };
+pub use self::{
+    explanation::{Asked, CheckShown, Explanation, Forwarded, Outcome, Step, StepResult, Verdict, without_tokens},
+    forwarded::VALUE_UNSAID,
+    offline::{Elsewhere, GivenKeys, OfflineError, Rehearsal},
+    question::{Presented, Question},
+};
 use crate::{
     config::{
-        settings::{Address, CacheLimits, Rate, listener::Listener},
+        settings::{CacheLimits, Rate, listener::Listener},
         suggest,
     },
-    edge::{clock, explain::question::Target, forwarding::Origin, installed::Installed, target},
+    edge::{clock, forwarding::Origin, installed::Installed, redirect, target},
     gate::{
         cors::{Answer, Cors, Preflight},
         decide::Decision,
         issuer::IssuerId,
         keys::KeySet,
-        provenance::{Peer, Provenance},
         rejection::Refusal,
-        route::{Action, ListenerId},
+        request::Request,
+        route::Action,
         sources::TokenSource,
-        witness::{Nobody, Stage},
+        witness::{Fact, Nobody, Stage, Witness as _},
     },
     state::{
+        address_group::AddressGroup,
         claims_cache::ClaimsCache,
+        failed_authentications::FailedAuthentications,
         gatekeeper::{Gatekeeper, Judgement, Occasion, Patience},
         key_slot::KeySlot,
         refresh::RefreshRules,
@@ -71,9 +77,17 @@ struct Scene<'a> {
     listeners: &'a [Listener],
     keys: &'a dyn KeyFinder,
     failed_authentications: Option<Rate>,
-    /// How long the client has to wait.
-    wait: Option<Duration>,
+    /// Who has to wait because too many of their tokens failed.
+    failures: Option<&'a FailedAuthentications>,
     notes: &'a [String],
+}
+
+impl Scene<'_> {
+    /// How long a client has to wait.
+    fn wait(&self, client: Option<IpAddr>) -> Option<Duration> {
+        let (failures, address) = self.failures.zip(client.map(AddressGroup::of))?;
+        failures.wait(address, clock::monotonic())
+    }
 }
 
 /// Explains one request.
@@ -82,10 +96,10 @@ struct Scene<'a> {
 /// Says what about the question is wrong; never the token.
 fn explain(scene: &Scene<'_>, question: &Question) -> Result<Explanation, String> {
     let ruleset = scene.installed.gatekeeper.ruleset();
-    let target = question.target()?;
-    let (listener, listener_name) = listener(scene, question, &target)?;
     let bare = question.head(None)?;
+    let arrival = Arrival::of(scene, question, &question.target()?, &bare.headers)?;
     let mut notes = scene.notes.to_vec();
+    notes.extend(arrival.note());
     let stand_in = stand_in(scene, question)?;
     let token = match (&question.presented, &stand_in) {
         (Presented::Token(token), _) => Some(token.as_str()),
@@ -100,14 +114,13 @@ fn explain(scene: &Scene<'_>, question: &Question) -> Result<Explanation, String
     let head = match token {
         None => bare,
         Some(token) => {
-            let request = target::request_of(&bare, (listener, question.address, target.is_encrypted), None);
-            let admission = ruleset.admit(&request, &mut Nobody).ok();
+            let admission = ruleset.admit(&arrival.request(&bare), &mut Nobody).ok();
             let first = admission.and_then(|admission| admission.route.token_sources.first());
             question.head(Some((token, first.unwrap_or(&TokenSource::Authorization))))?
         }
     };
     let mut trace = Trace::new(ruleset);
-    let mut judgement = decide(scene, question, &head, (listener, target.is_encrypted), None, &mut trace);
+    let (mut judgement, location) = receive(scene, question, &head, &arrival, &mut trace);
     let mut origin = None;
     if let (true, Some(issuer)) = (trace.reached(Stage::Keys), judgement.issuer) {
         let found = match &stand_in {
@@ -118,34 +131,68 @@ fn explain(scene: &Scene<'_>, question: &Question) -> Result<Explanation, String
             Some(_) | None => scene.keys.find(issuer, trace.kid.as_deref()),
         };
         trace = Trace::new(ruleset);
-        judgement = decide(scene, question, &head, (listener, target.is_encrypted), Some((issuer, &found)), &mut trace);
+        trace.enter(Stage::Arrival);
+        judgement = decide(scene, question, &arrival.request(&head), Some((issuer, &found)), &mut trace);
         origin = Some(found);
     }
     let asked = Asked {
         method: question.method.clone(),
         url: question.url.split('?').next().unwrap_or_default().to_owned(),
-        listener: listener_name,
+        listener: arrival.listener.name.to_string(),
         address: question.address.map(|address| address.to_string()),
         at: question.at.to_string(),
     };
     let case = Case {
         scene,
-        request: target::request_of(&head, (listener, question.address, target.is_encrypted), None),
+        arrival: &arrival,
+        head: &head,
+        request: arrival.request(&head),
         judgement: &judgement,
         trace: &trace,
         keys: origin.as_ref(),
+        is_as_if_signed: stand_in.is_some(),
+        location: location.as_deref(),
         now: question.at,
     };
+    let verdict = case.verdict();
+    let upstream =
+        if verdict.outcome == Outcome::Forward { upstream(scene, &arrival, &head, &judgement) } else { None };
     let explanation = Explanation {
         request: asked,
-        verdict: case.verdict(),
         steps: case.steps(),
-        upstream: upstream(scene, question, &head, target.is_encrypted, &judgement),
-        response_headers: response_headers(scene, &head, &judgement),
+        upstream,
+        response_headers: response_headers(scene, &head, &judgement, location.as_deref()),
+        verdict,
         notes,
     };
     let secrets: Vec<&str> = token.into_iter().chain(credentials(&head)).collect();
     Ok(explanation.without_tokens(&secrets))
+}
+
+/// What the gateway does with a request that comes in, until it needs keys; where it sends it is told too, if it is another
+/// place.
+fn receive(
+    scene: &Scene<'_>,
+    question: &Question,
+    head: &RequestHeader,
+    arrival: &Arrival<'_>,
+    trace: &mut Trace<'_>,
+) -> (Judgement, Option<String>) {
+    trace.enter(Stage::Arrival);
+    if let Some(refusal) = &arrival.refusal {
+        return (Judgement::before_route(Decision::Reject(refusal.clone())), None);
+    }
+    let request = arrival.request(head);
+    let Some(port) = arrival.listener.redirect else { return (decide(scene, question, &request, None, trace), None) };
+    trace.enter(Stage::Shape);
+    match scene.installed.gatekeeper.ruleset().shape(&request) {
+        Ok(shape) => {
+            trace.learn(Fact::Shape(&shape));
+            let location = redirect::location(&request, &shape, port);
+            (Judgement::before_route(Decision::Pass(None)), Some(location))
+        }
+        Err(refusal) => (Judgement::before_route(Decision::Reject(refusal)), None),
+    }
 }
 
 /// What the client sent to prove itself, in fields whose whole purpose that is.
@@ -157,8 +204,7 @@ fn credentials(head: &RequestHeader) -> impl Iterator<Item = &str> {
 fn decide(
     scene: &Scene<'_>,
     question: &Question,
-    head: &RequestHeader,
-    (listener, is_encrypted): (ListenerId, bool),
+    request: &Request<'_>,
     keys: Option<(IssuerId, &FoundKeys)>,
     trace: &mut Trace<'_>,
 ) -> Judgement {
@@ -173,9 +219,9 @@ fn decide(
     let slots = (0..running.slots().len()).map(|position| Arc::new(slot(position))).collect();
     let cache = Arc::new(ClaimsCache::new(CacheLimits { entries: 0, bytes: 0 }, [0; 32]));
     let aside: Gatekeeper = running.aside(slots, cache);
-    let request = target::request_of(head, (listener, question.address, is_encrypted), None);
-    let occasion = Occasion { now: question.at, patience: Patience::Fetched, wait: scene.wait, meter: None };
-    aside.decide_before(&request, occasion, trace)
+    let occasion =
+        Occasion { now: question.at, patience: Patience::Fetched, wait: scene.wait(request.client), meter: None };
+    aside.decide_before(request, occasion, trace)
 }
 
 /// For a slot that nobody fills.
@@ -207,51 +253,35 @@ fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> 
     }
 }
 
-/// The listener that is named, else the one at the URL's port, else the first.
-fn listener(scene: &Scene<'_>, question: &Question, target: &Target<'_>) -> Result<(ListenerId, String), String> {
-    let all = || (0..).map(ListenerId).zip(scene.listeners);
-    let found = match &question.listener {
-        Some(name) => {
-            let named = all().find(|(_, listener)| *listener.name == **name);
-            Some(named.ok_or_else(|| {
-                unknown("listener", name, scene.listeners.iter().map(|listener| listener.name.as_ref()))
-            })?)
-        }
-        None => {
-            let port = |address: &Address| match address {
-                Address::Tcp(address) => Some(address.port()),
-                Address::Unix(_) => None,
-            };
-            let at_port = |listener: &Listener| target.port.is_some() && port(&listener.address) == target.port;
-            all().find(|(_, listener)| at_port(listener)).or_else(|| all().next())
-        }
-    };
-    let (id, listener) = found.ok_or("the configuration has no listener")?;
-    Ok((id, listener.name.to_string()))
-}
-
+/// What the upstream of a request gets that is forwarded.
 fn upstream(
     scene: &Scene<'_>,
-    question: &Question,
+    arrival: &Arrival<'_>,
     head: &RequestHeader,
-    is_encrypted: bool,
     judgement: &Judgement,
 ) -> Option<Forwarded> {
     let route = scene.installed.gatekeeper.ruleset().routes.route(judgement.route?)?;
-    let passes = matches!(judgement.decision, Decision::Pass(_));
-    let is_answered = judgement.is_preflight && matches!(route.cors, Some(Cors::Gate(_)));
     let Action::Forward(id) = &route.action else { return None };
-    if !passes || is_answered {
-        return None;
-    }
     let name = scene.installed.upstream_name(*id)?;
-    let provenance = Provenance::direct(question.address.map_or(Peer::Unknown, Peer::at), is_encrypted);
-    let origin = Origin { provenance: &provenance, host: target::host(head), version: head.version, trace_state: None };
-    forwarded(head, scene.installed, judgement, (route, name), origin)
+    let origin = Origin {
+        provenance: &arrival.provenance,
+        host: target::host(head),
+        version: head.version,
+        trace_state: arrival.trace_state.as_deref(),
+    };
+    forwarded(head, scene.installed, judgement, (route, name), (origin, arrival.identifiers))
 }
 
 /// What the gate itself tells browsers.
-fn response_headers(scene: &Scene<'_>, head: &RequestHeader, judgement: &Judgement) -> Vec<(String, String)> {
+fn response_headers(
+    scene: &Scene<'_>,
+    head: &RequestHeader,
+    judgement: &Judgement,
+    location: Option<&str>,
+) -> Vec<(String, String)> {
+    if let Some(location) = location {
+        return vec![("Location".to_owned(), without_values(location))];
+    }
     let route = judgement.route.and_then(|id| scene.installed.gatekeeper.ruleset().routes.route(id));
     let Some(Cors::Gate(rule)) = route.and_then(|route| route.cors.as_ref()) else { return Vec::new() };
     let shown = |(name, value): (http::HeaderName, http::HeaderValue)| {

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use crate::{
-    config::settings::{Config, IssuerKeys, KeySource, Rate, RemoteKeys, listener::Listener},
+    config::settings::{Config, IssuerKeys, KeySource, Rate, RemoteKeys, Upstream, listener::Listener},
     edge::{
         clock,
         explain::{Explanation, FoundKeys, KeyFinder, Question, Scene, explain},
@@ -22,17 +22,24 @@ use crate::{
     state::{claims_cache::ClaimsCache, gatekeeper::Gatekeeper, key_slot::KeySlot, revocation_slot::RevocationSlot},
 };
 
-/// Where keys may come from.
+/// A key set that stands in for those of all issuers, and the path that names it.
 #[derive(Clone, Debug)]
-pub enum KeyChoice {
-    /// From where the configuration says: read, kept by an instance, or fetched.
-    AsConfigured,
-    /// The same, and nothing is fetched.
-    Offline,
-    /// From this key set, named by its path.
-    Set(PathBuf, Vec<u8>),
-    /// From nowhere: tokens are not meant to be verified, and no state is looked at.
-    Nowhere,
+pub struct GivenKeys {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: Vec<u8>,
+}
+
+/// What is looked at besides the configuration and its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// What an instance kept, and the servers that the configuration names.
+    Everything,
+    /// What an instance kept: nothing is fetched.
+    Kept,
+    /// Nothing, so that the same is said wherever it is asked.
+    Nothing,
 }
 
 /// Why there are no explanations.
@@ -74,7 +81,8 @@ pub struct Rehearsal {
 struct Keys {
     issuers: Vec<Issuer>,
     sources: Vec<IssuerKeys>,
-    choice: KeyChoice,
+    given: Option<GivenKeys>,
+    elsewhere: Elsewhere,
     state_directory: Option<PathBuf>,
 }
 
@@ -83,10 +91,15 @@ impl Rehearsal {
     ///
     /// # Errors
     /// An [`OfflineError`].
-    pub fn new(config: Config, choice: KeyChoice, now: UnixTime) -> Result<Self, OfflineError> {
+    pub fn new(
+        config: Config,
+        given: Option<GivenKeys>,
+        elsewhere: Elsewhere,
+        now: UnixTime,
+    ) -> Result<Self, OfflineError> {
         let Config { startup, live } = config;
-        let is_untouched = matches!(choice, KeyChoice::Nowhere);
-        if let KeyChoice::Set(path, text) = &choice {
+        let is_untouched = elsewhere == Elsewhere::Nothing;
+        if let Some(GivenKeys { path, text }) = &given {
             let sets = live.ruleset.issuers.iter().map(|issuer| KeySet::parse(text, issuer.algorithms));
             let sets: Result<Vec<KeySet>, KeyFault> = sets.collect();
             let sets = sets.map_err(|fault| OfflineError::KeySet(path.clone(), fault))?;
@@ -96,9 +109,12 @@ impl Rehearsal {
         }
         let unready = |error: &dyn fmt::Display| OfflineError::Unready(error.to_string());
         let metrics = Metrics::new().map_err(|error| unready(&error))?;
-        let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(|error| unready(&error))?);
+        // Nothing is connected to, so that no certificate of these is needed.
+        let unconnected = |upstream: &Upstream| Upstream { tls: None, health_check: None, ..upstream.clone() };
+        let unconnected: Vec<Upstream> = live.upstreams.iter().map(unconnected).collect();
+        let upstreams = Arc::new(Upstreams::new(&unconnected).map_err(|error| unready(&error))?);
         let meant = state_directory::meant(&startup.server.state_directory).filter(|_| !is_untouched);
-        let proxies = matches!(choice, KeyChoice::AsConfigured).then(|| Arc::new(Proxies::from_environment()));
+        let proxies = (elsewhere == Elsewhere::Everything).then(|| Arc::new(Proxies::from_environment()));
         let (in_force, mut notes) = revocations::as_they_are(live.revocation.as_ref(), meant.as_deref(), proxies, now);
         if is_untouched {
             // A test says what it says wherever it is run.
@@ -122,7 +138,7 @@ impl Rehearsal {
             installed: Installed::new(parts, &metrics),
             listeners: startup.listeners,
             failed_authentications: startup.clients.failed_authentications,
-            keys: Keys { issuers, sources: live.keys, choice, state_directory: meant },
+            keys: Keys { issuers, sources: live.keys, given, elsewhere, state_directory: meant },
             notes,
         })
     }
@@ -142,7 +158,7 @@ impl Rehearsal {
             listeners: &self.listeners,
             keys: &self.keys,
             failed_authentications: self.failed_authentications,
-            wait: None,
+            failures: None,
             notes: &self.notes,
         };
         explain(&scene, question)
@@ -156,20 +172,19 @@ impl KeyFinder for Keys {
             return FoundKeys { keys: None, origin: "there is no such issuer".to_owned() };
         };
         let found = |keys: Arc<KeySet>, origin: String| FoundKeys { keys: Some(keys), origin };
-        match (&self.choice, &source.source) {
-            (KeyChoice::Nowhere, _) => FoundKeys { keys: None, origin: "no keys are looked for here".to_owned() },
-            (KeyChoice::Set(path, text), _) => {
+        match (&self.given, &source.source) {
+            (Some(GivenKeys { path, text }), _) => {
                 let set = KeySet::parse(text, issuer.algorithms).unwrap_or_default();
                 found(Arc::new(set), format!("from {} (--jwks)", path.display()))
             }
-            (_, KeySource::Fixed(keys)) => found(Arc::clone(keys), "read with the configuration".to_owned()),
-            (_, KeySource::File(file)) => {
+            (None, KeySource::Fixed(keys)) => found(Arc::clone(keys), "read with the configuration".to_owned()),
+            (None, KeySource::File(file)) => {
                 found(Arc::clone(&file.set), format!("from the file {}", file.path.display()))
             }
-            (_, KeySource::Unread) => {
+            (None, KeySource::Unread) => {
                 FoundKeys { keys: None, origin: "not read: the secrets were left out".to_owned() }
             }
-            (_, KeySource::Remote(remote)) => self.remote(issuer, remote, kid),
+            (None, KeySource::Remote(remote)) => self.remote(issuer, remote, kid),
         }
     }
 }
@@ -192,11 +207,10 @@ impl Keys {
         if let Some((keys, origin)) = kept.as_ref().filter(|(keys, _)| has_key(keys)) {
             return FoundKeys { keys: Some(Arc::clone(keys)), origin: origin.clone() };
         }
-        let outcome = match self.choice {
-            KeyChoice::AsConfigured => issuer_keys::fetch_once(issuer, remote, Arc::new(Proxies::from_environment())),
-            KeyChoice::Offline | KeyChoice::Set(..) | KeyChoice::Nowhere => {
-                Err("nothing is fetched (--offline)".to_owned())
-            }
+        let outcome = match self.elsewhere {
+            Elsewhere::Everything => issuer_keys::fetch_once(issuer, remote, Arc::new(Proxies::from_environment())),
+            Elsewhere::Kept => Err("nothing is fetched (--offline)".to_owned()),
+            Elsewhere::Nothing => Err("nothing is fetched here: --jwks gives keys".to_owned()),
         };
         match (outcome, kept) {
             (Ok((url, keys)), _) => FoundKeys { keys: Some(keys), origin: format!("fetched from {url} just now") },

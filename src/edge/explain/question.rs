@@ -67,6 +67,13 @@ pub(super) struct Target<'u> {
     path_and_query: String,
 }
 
+impl Target<'_> {
+    /// Whether the URL says where it is, and not a path alone.
+    pub(super) const fn has_authority(&self) -> bool {
+        self.authority.is_some()
+    }
+}
+
 impl Question {
     /// A request for `url` of which nothing else is known.
     pub fn new(url: impl Into<String>, at: UnixTime) -> Self {

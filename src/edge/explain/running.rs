@@ -8,10 +8,7 @@ use crate::{
         proxy::Shared,
     },
     gate::issuer::IssuerId,
-    state::{
-        address_group::AddressGroup,
-        key_slot::{KeySlot, KeyStatus},
-    },
+    state::key_slot::{KeySlot, KeyStatus},
 };
 
 /// The keys as they are.
@@ -57,13 +54,12 @@ fn origin(slot: &KeySlot) -> String {
 /// Says what about the question is wrong.
 pub(in crate::edge) fn explain_running(shared: &Shared, question: &Question) -> Result<Explanation, String> {
     let installed = shared.installed.load_full();
-    let failures = shared.failed_authentications.as_ref().zip(question.address.map(AddressGroup::of));
     let scene = Scene {
         installed: &installed,
         listeners: &shared.listeners,
         keys: &RunningKeys(&installed),
         failed_authentications: shared.failed_authentications_rate,
-        wait: failures.and_then(|(failures, address)| failures.wait(address, clock::monotonic())),
+        failures: shared.failed_authentications.as_ref(),
         notes: &[],
     };
     explain(&scene, question)

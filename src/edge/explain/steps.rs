@@ -1,22 +1,25 @@
 //! One decision, step by step: what the trace and the judgement hold, in words.
+use http::StatusCode;
+use pingora::http::RequestHeader;
+
 use crate::{
-    edge::explain::{
-        CheckShown, FoundKeys, Outcome, Scene, Step, StepResult, Verdict, cure::cure, forwarded::without_values,
-        trace::Trace,
+    edge::{
+        explain::{
+            CheckShown, FoundKeys, Outcome, Scene, Step, StepResult, Verdict, arrival::Arrival, cure::cure,
+            forwarded::without_values, trace::Trace,
+        },
+        forwarding,
     },
     gate::{
         account::{self, Check},
         algorithm::KeyType,
         cors::Cors,
         decide::{Decision, Ruleset},
-        host::Host,
         issuer::Issuer,
         network::Network,
-        path::RequestPath,
         rejection::Refusal,
         request::Request,
-        rivals::{self, Loss},
-        route::{Action, Authentication, HostPattern, PathPattern, Route},
+        route::{Action, Authentication, Route},
         sources::TokenSource,
         time::UnixTime,
         witness::Stage,
@@ -24,28 +27,35 @@ use crate::{
     state::gatekeeper::Judgement,
 };
 
-/// Other routes that are named at most.
-const RIVALS_MAX: usize = 8;
-/// What a preflight is answered with (RFC 9110 §15.3.5).
-const PREFLIGHT_STATUS: u16 = 204;
+/// Keys that are named at most.
+const KEYS_MAX: usize = 8;
+/// What a preflight is answered with, and an OPTIONS that is to go no further (RFC 9110 §15.3.5).
+const NO_CONTENT_STATUS: u16 = StatusCode::NO_CONTENT.as_u16();
+const REDIRECT_STATUS: u16 = StatusCode::PERMANENT_REDIRECT.as_u16();
 
 /// A request that was decided.
 pub(super) struct Case<'a> {
     pub(super) scene: &'a Scene<'a>,
+    pub(super) arrival: &'a Arrival<'a>,
+    pub(super) head: &'a RequestHeader,
     pub(super) request: Request<'a>,
     pub(super) judgement: &'a Judgement,
     pub(super) trace: &'a Trace<'a>,
     /// The keys that were looked at.
     pub(super) keys: Option<&'a FoundKeys>,
+    /// Whether claims are taken as if signed.
+    pub(super) is_as_if_signed: bool,
+    /// Where the listener sends it, if it does not serve it.
+    pub(super) location: Option<&'a str>,
     pub(super) now: UnixTime,
 }
 
 impl Case<'_> {
-    fn ruleset(&self) -> &Ruleset {
+    pub(super) fn ruleset(&self) -> &Ruleset {
         self.scene.installed.gatekeeper.ruleset()
     }
 
-    fn route(&self) -> Option<&Route> {
+    pub(super) fn route(&self) -> Option<&Route> {
         self.ruleset().routes.route(self.judgement.route?)
     }
 
@@ -72,7 +82,7 @@ impl Case<'_> {
     }
 
     /// A step with what it found when it was passed.
-    fn step(&self, stage: Stage, name: &str, passed: impl FnOnce() -> String) -> Step {
+    pub(super) fn step(&self, stage: Stage, name: &str, passed: impl FnOnce() -> String) -> Step {
         let result = self.result(stage);
         let summary = match (result, self.failure()) {
             (StepResult::Failed | StepResult::Observed, Some((_, refusal, _))) => {
@@ -91,7 +101,9 @@ impl Case<'_> {
     fn why_not(&self, stage: Stage) -> String {
         let is_asked = self.route().is_some_and(|route| route.authentication != Authentication::Public);
         let has_passed = matches!(self.judgement.decision, Decision::Pass(_)) && self.judgement.observed.is_none();
-        let why = if self.judgement.is_preflight && stage > Stage::Addresses {
+        let why = if self.location.is_some() {
+            "the listener serves nothing itself"
+        } else if self.judgement.is_preflight && stage > Stage::Addresses {
             "a preflight needs no token"
         } else if has_passed && !is_asked {
             "the route asks for no token"
@@ -113,10 +125,14 @@ impl Case<'_> {
         };
         let is_answered =
             judgement.is_preflight && matches!(self.route().and_then(|route| route.cors.as_ref()), Some(Cors::Gate(_)));
+        let is_last = forwarding::forwards_left(self.head) == Some(0);
         let (outcome, status) = match (refusal, action) {
             (Some(refusal), _) => (Outcome::Refuse, Some(refusal.rejection().row().status)),
-            (None, _) if is_answered => (Outcome::Respond, Some(PREFLIGHT_STATUS)),
+            (None, _) if self.location.is_some() => (Outcome::Respond, Some(REDIRECT_STATUS)),
+            (None, _) if is_answered => (Outcome::Respond, Some(NO_CONTENT_STATUS)),
             (None, Some(Action::Respond { status, .. })) => (Outcome::Respond, Some(*status)),
+            // RFC 9110 §7.6.2: its Max-Forwards are used up.
+            (None, Some(Action::Forward(_))) if is_last => (Outcome::Respond, Some(NO_CONTENT_STATUS)),
             (None, Some(Action::Forward(_)) | None) => (Outcome::Forward, None),
         };
         let subject = match &judgement.decision {
@@ -139,7 +155,12 @@ impl Case<'_> {
 
     /// Every step, in the order of the decision.
     pub(super) fn steps(&self) -> Vec<Step> {
-        let mut steps = vec![self.shape(), self.find_route(), self.body(), self.addresses()];
+        let mut steps = vec![self.arrival.step(), self.shape()];
+        if let Some(location) = self.location {
+            let location = without_values(location);
+            steps.push(note("redirect", format!("the listener sends every request to https: {location}")));
+        }
+        steps.extend([self.find_route(), self.body(), self.addresses()]);
         if self.judgement.is_preflight {
             steps.push(self.preflight());
         }
@@ -166,50 +187,6 @@ impl Case<'_> {
             let query = self.request.query.map_or_else(String::new, |query| without_values(&format!("?{query}")));
             format!("{} {host}{path}{query}{decoded}", self.request.method)
         })
-    }
-
-    fn find_route(&self) -> Step {
-        let mut step = self.step(Stage::Route, "route", || self.route().map_or_else(String::new, shown_route));
-        if self.trace.reached(Stage::Route) {
-            step.details = self.rivals();
-        }
-        step
-    }
-
-    /// The routes that might have been meant, and why they are not the one.
-    fn rivals(&self) -> Vec<String> {
-        let Some((host, path)) = &self.trace.host_and_path else { return Vec::new() };
-        let (Ok(host), Ok(path)) = (Host::parse(host), RequestPath::parse(path)) else { return Vec::new() };
-        let winner = self.judgement.route;
-        let routes = self.ruleset().routes.routes().iter().enumerate();
-        let others = routes.filter(|(position, _)| winner.is_none_or(|winner| usize::from(winner.0) != *position));
-        let mut losses: Vec<(Loss, &Route)> = others
-            .map(|(_, route)| {
-                let place = (&host, &path);
-                let loss = rivals::loss(route, self.route(), self.request.listener, place, self.request.method);
-                (loss, route)
-            })
-            .filter(|(loss, _)| match loss {
-                Loss::Method | Loss::AnyMethod | Loss::Path | Loss::Host => true,
-                // Where nothing was found, what was near is of interest.
-                Loss::OtherHost | Loss::OtherPath => winner.is_none(),
-                Loss::Unrelated | Loss::OtherListener => false,
-            })
-            .collect();
-        losses.sort_by_key(|(loss, _)| *loss);
-        let shown = |(loss, route): &(Loss, &Route)| {
-            let why = match loss {
-                Loss::Method => format!("takes {}", route.methods.as_deref().unwrap_or_default().join(", ")),
-                Loss::AnyMethod => "takes any method, where another lists this one".to_owned(),
-                Loss::Path => "its path is less specific".to_owned(),
-                Loss::Host => "its host is less specific".to_owned(),
-                Loss::OtherHost => "is for another host".to_owned(),
-                Loss::OtherPath => "is for another path".to_owned(),
-                Loss::Unrelated | Loss::OtherListener => "is for other requests".to_owned(),
-            };
-            format!("not {}: {why}", shown_route(route))
-        };
-        losses.iter().take(RIVALS_MAX).map(shown).collect()
     }
 
     fn body(&self) -> Step {
@@ -254,13 +231,14 @@ impl Case<'_> {
     /// Limits are named here and never drawn upon.
     fn limits(&self) -> Step {
         let mut step = self.step(Stage::AddressLimits, "limits", || "none".to_owned());
+        let limits = self.route().map(|route| route.rate_limits.limits()).unwrap_or_default();
         let rates = self.scene.failed_authentications.map(|rate| {
             let (events, seconds) = (rate.events, rate.period.as_secs());
             format!("{events} failed authentications in {seconds} s by address (limits.failed_authentications)")
         });
-        step.details = rates.into_iter().collect();
+        step.details = limits.iter().map(ToString::to_string).chain(rates).collect();
         if step.result == StepResult::Ok && !step.details.is_empty() {
-            step.summary = "not used up; an explanation takes nothing from them".to_owned();
+            step.summary = "named here, and nothing is taken from them".to_owned();
         }
         step
     }
@@ -291,12 +269,16 @@ impl Case<'_> {
         if let (Some(found), StepResult::Failed | StepResult::Observed) = (self.keys, step.result) {
             step.details = vec![found.origin.clone()];
         }
-        if let Some(keys) = self.keys.and_then(|found| found.keys.as_ref()).filter(|_| step.result == StepResult::Ok) {
-            let named: Vec<String> = keys.keys().iter().take(RIVALS_MAX).map(|key| shown_kid(key.kid())).collect();
+        if let Some(keys) = self
+            .keys
+            .and_then(|found| found.keys.as_ref())
+            .filter(|_| step.result == StepResult::Ok && !self.is_as_if_signed)
+        {
+            let named: Vec<String> = keys.keys().iter().take(KEYS_MAX).map(|key| shown_kid(key.kid())).collect();
             let more = keys.keys().len().saturating_sub(named.len());
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             step.details = vec![format!("usable keys: {}{more}", named.join(", "))];
-            let skipped = keys.skipped().iter().take(RIVALS_MAX);
+            let skipped = keys.skipped().iter().take(KEYS_MAX);
             step.details
                 .extend(skipped.map(|key| format!("not used: {}: {}", shown_kid(key.kid.as_deref()), key.reason)));
         }
@@ -304,6 +286,10 @@ impl Case<'_> {
     }
 
     fn signature(&self) -> Step {
+        if self.is_as_if_signed && self.result(Stage::Signature) == StepResult::Ok {
+            let name = self.issuer().map(|issuer| issuer.name.as_ref()).unwrap_or_default();
+            return self.step(Stage::Signature, "signature", || format!("taken as if {name} had signed them"));
+        }
         let signed = |judgement: &Judgement| {
             let token = judgement.known.as_ref()?.token();
             let key = token.key();
@@ -399,23 +385,4 @@ fn shown_source(source: &TokenSource) -> String {
         TokenSource::Query(name) => format!("query parameter {name}"),
         TokenSource::Cookie(name) => format!("cookie {name}"),
     }
-}
-
-/// A route by its name and what it takes.
-fn shown_route(route: &Route) -> String {
-    let hosts: Vec<String> = route
-        .hosts
-        .iter()
-        .filter_map(|host| match host {
-            HostPattern::Exact(name) => Some(name.to_string()),
-            HostPattern::Below(suffix) => Some(format!("*{suffix}")),
-            HostPattern::Any => None,
-        })
-        .collect();
-    let path = match &route.path {
-        PathPattern::Exact(path) => path.to_string(),
-        PathPattern::Prefix(prefix) => format!("{prefix}/*"),
-    };
-    let methods = route.methods.as_ref().map_or_else(String::new, |methods| format!("{} ", methods.join(",")));
-    format!("{} ({methods}{}{path})", route.name, hosts.join(","))
 }
