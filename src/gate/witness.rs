@@ -33,6 +33,8 @@ pub enum Stage {
     Revocation,
     /// Whether its holder may do this.
     Policy,
+    /// Whether its holder has to wait: limits by subject, token or issuer.
+    CallerLimits,
     /// What a rule on trial says.
     Observation,
 }

@@ -13,6 +13,7 @@ use crate::{
         issuer::Issuer,
         network::Network,
         path::RequestPath,
+        rate_limit::LimitStage,
         rejection::Refusal,
         request::Request,
         rivals::{self, Loss},
@@ -155,6 +156,7 @@ impl Case<'_> {
             self.revocation(),
             self.policy(),
         ]);
+        steps.extend(self.caller_limits());
         steps.extend(self.observation());
         steps
     }
@@ -258,11 +260,25 @@ impl Case<'_> {
             let (events, seconds) = (rate.events, rate.period.as_secs());
             format!("{events} failed authentications in {seconds} s by address (limits.failed_authentications)")
         });
-        step.details = rates.into_iter().collect();
+        step.details = self.rate_limits(LimitStage::BeforeTokens).chain(rates).collect();
         if step.result == StepResult::Ok && !step.details.is_empty() {
-            step.summary = "not used up; an explanation takes nothing from them".to_owned();
+            step.summary = "named here, and nothing is taken from them".to_owned();
         }
         step
+    }
+
+    /// Those that count whoever was found to have sent it; nothing where there are none.
+    fn caller_limits(&self) -> Option<Step> {
+        let details: Vec<String> = self.rate_limits(LimitStage::Last).collect();
+        let mut step =
+            self.step(Stage::CallerLimits, "caller limits", || "named here, and nothing is taken from them".to_owned());
+        step.details = details;
+        (!step.details.is_empty()).then_some(step)
+    }
+
+    fn rate_limits(&self, stage: LimitStage) -> impl Iterator<Item = String> {
+        let limits = self.route().map(|route| route.rate_limits.limits()).unwrap_or_default();
+        limits.iter().filter(move |limit| limit.by.stage() == stage).map(ToString::to_string)
     }
 
     fn token_source(&self) -> Step {
