@@ -33,6 +33,7 @@ mod outages;
 mod paths_and_hosts;
 mod policy;
 mod providers;
+mod rate_limits;
 mod refusals;
 mod remote_keys;
 mod revocation;

@@ -421,6 +421,8 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
         response_headers: Default::default(),
         timeout: None,
         body_limit: BodyLimit::Inherited,
+        rate_limits: Default::default(),
+        log: Default::default(),
         stream: StreamRule { end_with_token: true, idle_timeout: None, max_age: None },
     }
 }
