@@ -40,6 +40,7 @@ mod policy_tests;
 mod providers;
 mod proxy_protocol;
 mod redirect;
+mod rate_limits;
 mod refusals;
 mod remote_keys;
 mod revocation;

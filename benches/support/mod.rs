@@ -33,6 +33,7 @@ use portcullis::{
         keys::KeySet,
         network::AddressRule,
         policy::{Names, Principal, Requirement},
+        rate_limit::{CountedBy, RateLimit, RateLimits},
         request::{Request, RequestLimits},
         route::{
             Action, Authentication, BodyLimit, HostPattern, ListenerId, PathPattern, PathReadings, Route, StreamRule,
@@ -239,6 +240,8 @@ impl Head {
 pub(crate) const PRIVATE_PATH: &str = "/v1/orders/2026-118-4417/lines";
 /// The path of a route with fourteen rules, and as many on trial.
 pub(crate) const RULES_PATH: &str = "/v1/payments/2026-118-4417/lines";
+/// The path of a route with limits by address, subject and token.
+pub(crate) const LIMITED_PATH: &str = "/v1/invoices/2026-118-4417/lines";
 /// The path of a route that does not look at tokens.
 pub(crate) const PUBLIC_PATH: &str = "/v1/catalogue/boots/size-42/stock";
 
@@ -355,6 +358,10 @@ fn routes(conditions: &mut Conditions) -> Vec<Route> {
     let payments = routes.iter_mut().find(|route| route.path.text() == "/v1/payments").unwrap();
     payments.requirement = rules(payments.requirement.clone(), conditions);
     payments.observed = Some(payments.requirement.clone());
+    let limits = [CountedBy::Address, CountedBy::Subject, CountedBy::Token];
+    let limits = limits.map(|by| RateLimit { requests: 1_000_000, per: Duration::from_secs(1), burst: 1_000_000, by });
+    let invoices = routes.iter_mut().find(|route| route.path.text() == "/v1/invoices").unwrap();
+    invoices.rate_limits = RateLimits::new(limits);
     routes
 }
 
@@ -421,6 +428,8 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
         response_headers: Default::default(),
         timeout: None,
         body_limit: BodyLimit::Inherited,
+        rate_limits: Default::default(),
+        log: Default::default(),
         stream: StreamRule { end_with_token: true, idle_timeout: None, max_age: None },
     }
 }

@@ -232,7 +232,8 @@ pub fn finish_response(response: &mut ResponseHeader, exchange: &Exchange, reque
         response.append_header(header::CACHE_CONTROL, "private")?;
     }
     let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
-    if !response.status.is_informational() {
+    // An upgrade is the answer, not news on the way to it.
+    if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
         rate_limits::write(response, exchange)?;
     }
     for name in &route.response_headers.remove {

@@ -217,6 +217,7 @@ impl ProxyHttp for Gateway {
                 self.answer_here(session, exchange).await
             }
             Decision::Reject(refusal) => {
+                judgement.decision = Decision::Reject(refusal.clone());
                 exchange.judgement = Some(judgement);
                 self.refuse(session, exchange, refusal).await?;
                 Ok(true)

@@ -72,7 +72,7 @@ impl ShutdownSignalWatch for SignalWatch {
                 _ = hang_up.recv() => {
                     log::warn!("SIGHUP: this version does not reload its configuration; restart it to apply changes");
                 }
-                _ = user1.recv() => log::debug!("SIGUSR1 is ignored"),
+                _ = user1.recv() => self.reopen_log(),
                 _ = user2.recv() => log::debug!("SIGUSR2 is ignored"),
             }
         }
@@ -83,6 +83,14 @@ impl ShutdownSignalWatch for SignalWatch {
 }
 
 impl SignalWatch {
+    /// For whoever has moved the file away, as log rotation does.
+    fn reopen_log(&self) {
+        match &self.access_log {
+            Some(log) => log.reopen(),
+            None => log::debug!("SIGUSR1: there is no access log to open again"),
+        }
+    }
+
     fn begin_to_stop(&self) {
         log::info!("stopping: requests in flight are finished, for at most {} s", self.grace_period.as_secs());
         self.health.drains();

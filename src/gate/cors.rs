@@ -10,8 +10,10 @@ use crate::gate::{
     web_origin::{Stated, WebOrigin},
 };
 
+/// Header names that tell what limits on rates say of a request.
+pub const OF_LIMITS: [&str; 2] = ["RateLimit", "RateLimit-Policy"];
 /// Header names that the gate answers refusals with and that pages can read only where they are exposed.
-const OF_REFUSALS: [&str; 5] = ["WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id"];
+const OF_REFUSALS: [&str; 5] = ["WWW-Authenticate", "Retry-After", OF_LIMITS[0], OF_LIMITS[1], "X-Request-Id"];
 
 /// Who speaks with browsers about other origins.
 #[derive(Clone, Debug, PartialEq, Eq)]

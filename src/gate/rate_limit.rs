@@ -34,10 +34,27 @@ impl CountedBy {
         }
     }
 
+    /// When limits that count by it are judged.
+    pub const fn stage(self) -> LimitStage {
+        match self {
+            Self::Address => LimitStage::BeforeTokens,
+            Self::Subject | Self::Token | Self::Issuer => LimitStage::Last,
+        }
+    }
+
     /// Position in [`CountedBy::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
+}
+
+/// When a limit is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitStage {
+    /// Before any token is looked at, so that it bounds that work too.
+    BeforeTokens,
+    /// After everything else, so that it counts what passes alone.
+    Last,
 }
 
 /// A token bucket for each caller: `burst` requests at once, refilled by `requests` each `per`.

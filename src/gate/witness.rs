@@ -35,6 +35,8 @@ pub enum Stage {
     Revocation,
     /// Whether its holder may do this.
     Policy,
+    /// Whether its holder has to wait: limits by subject, token or issuer.
+    CallerLimits,
     /// What a rule on trial says.
     Observation,
 }

@@ -241,6 +241,7 @@ impl Gatekeeper {
             }
             Err(refusal) => return Err(refusal),
         };
+        witness.enter(Stage::CallerLimits);
         if let Some(meter) = &mut meter {
             meter.pass(id, route, self.bearer(identity.as_ref(), signed))?;
         }

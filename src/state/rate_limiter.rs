@@ -15,7 +15,7 @@ use std::{
 use crate::{
     gate::{
         decide::Ruleset,
-        rate_limit::{CountedBy, LIMITS_MAX, RateLimit, Standings},
+        rate_limit::{CountedBy, LIMITS_MAX, LimitStage, RateLimit, Standings},
         rejection::{Refusal, Rejection},
         route::{Route, RouteId},
     },
@@ -90,22 +90,6 @@ pub struct Tally {
     pub refused_by: Option<CountedBy>,
 }
 
-/// When a limit is judged.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    BeforeTokens,
-    Last,
-}
-
-impl Stage {
-    const fn of(by: CountedBy) -> Self {
-        match by {
-            CountedBy::Address => Self::BeforeTokens,
-            CountedBy::Subject | CountedBy::Token | CountedBy::Issuer => Self::Last,
-        }
-    }
-}
-
 impl<'l> Meter<'l> {
     /// Nothing is charged yet to a request from this address.
     pub fn new(limiter: &'l RateLimiter, address: Option<AddressGroup>, now: Instant) -> Self {
@@ -130,7 +114,7 @@ impl<'l> Meter<'l> {
         if std::mem::replace(&mut self.arrived, true) {
             return Ok(());
         }
-        self.charge(Stage::BeforeTokens, id, route, Bearer::default())
+        self.charge(LimitStage::BeforeTokens, id, route, Bearer::default())
     }
 
     /// Charges the others to whoever was found to have sent the request.
@@ -138,13 +122,13 @@ impl<'l> Meter<'l> {
     /// # Errors
     /// [`Rejection::RateLimited`]
     pub fn pass(&mut self, id: RouteId, route: &Route, bearer: Bearer<'_>) -> Result<(), Refusal> {
-        self.charge(Stage::Last, id, route, bearer)
+        self.charge(LimitStage::Last, id, route, bearer)
     }
 
-    fn charge(&mut self, stage: Stage, id: RouteId, route: &Route, bearer: Bearer<'_>) -> Result<(), Refusal> {
+    fn charge(&mut self, stage: LimitStage, id: RouteId, route: &Route, bearer: Bearer<'_>) -> Result<(), Refusal> {
         let tables = self.limiter.tables(id);
         let mut full: Option<(&RateTable, bool, Duration)> = None;
-        for (position, table) in tables.iter().enumerate().filter(|(_, table)| Stage::of(table.limit().by) == stage) {
+        for (position, table) in tables.iter().enumerate().filter(|(_, table)| table.limit().by.stage() == stage) {
             let (caller, is_address) = self.caller(table, bearer);
             let (Some(standing), Some(charged)) =
                 (self.tally.standings.get_mut(position), self.charged.get_mut(position))

@@ -204,8 +204,10 @@ fn a_refusal_and_a_failure_can_be_read_by_pages_that_may_read() {
     let gate = Gate::default();
     house.upstream.set_answer(Answer::EchoAfter(gate.clone()));
     let bad = format!("{COOKIE}=x");
-    let exposed = "access-control-expose-headers: ETag, WWW-Authenticate, Retry-After, X-Request-Id";
-    let plain = "access-control-expose-headers: WWW-Authenticate, Retry-After, X-Request-Id";
+    let exposed =
+        "access-control-expose-headers: ETag, WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id";
+    let plain =
+        "access-control-expose-headers: WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id";
     for (method, target, cookie, status, expose) in [
         ("GET", "/app", "a=1", 401, exposed),
         ("POST", "/app", bad.as_str(), 401, exposed),

@@ -91,7 +91,7 @@ pub const DEFAULTS: &[Key] = &[
         "log",
         Shape::Choice(&["on", "errors", "off"]),
         "on",
-        "which of its requests have a line in the access log; errors: refusals, failures and statuses from 400",
+        "which of its requests have a line in the access log; errors: refusals, failures and statuses of errors",
     ),
     Key::optional("upstream", Shape::Text, "name of the upstream that gets the request; or respond"),
     Key::optional("respond", Shape::Mapping(RESPOND), "a fixed answer; or upstream"),

@@ -8,7 +8,7 @@ use crate::config::parse::context::{Context, Unique};
 use crate::config::parse::headers::header_name;
 use crate::config::parse::section::Section;
 use crate::config::tree::Value;
-use crate::gate::cors::{AllowedOrigins, Cors, CorsGrant, CorsRule, is_cors_header};
+use crate::gate::cors::{self, AllowedOrigins, Cors, CorsGrant, CorsRule, is_cors_header};
 use crate::gate::cross_site::CrossSiteRule;
 use crate::gate::route::{Action, Authentication, HeaderChanges, Route};
 use crate::gate::sources::TokenSource;
@@ -21,6 +21,8 @@ pub(in crate::config) struct Beside<'b> {
     pub(in crate::config) sources: &'b [TokenSource],
     /// Whether they are.
     pub(in crate::config) authentication: Authentication,
+    /// Whether it limits how many requests it takes.
+    pub(in crate::config) has_rate_limits: bool,
     /// The methods that the route takes, or any.
     pub(in crate::config) methods: Option<&'b [Box<str>]>,
     /// What becomes of requests, where that is known.
@@ -109,7 +111,11 @@ fn cors(field: &Field<'_>, route: &Section<'_>, beside: Beside<'_>, context: &mu
     let origins = allowed_origins(&section, credentials, context);
     let methods = methods(&section, beside.methods, context);
     let headers = names(&section, "headers", context);
-    let expose = names(&section, "expose", context);
+    let mut expose = names(&section, "expose", context);
+    // What limits say is on every response, and is meant for the program that sends the requests.
+    let told = cors::OF_LIMITS.iter().filter(|_| beside.has_rate_limits);
+    let missing: Vec<_> = told.filter(|name| !expose.iter().any(|given| given.eq_ignore_ascii_case(name))).collect();
+    expose.extend(missing.into_iter().map(|name| Box::from(*name)));
     let max_age = section.duration_or_none("max_age", &mut context.problems);
     check_token_header(&section, &headers, beside, context);
     let grant = CorsGrant { origins: origins?, methods, headers, expose, credentials, max_age };

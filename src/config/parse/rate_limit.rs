@@ -46,19 +46,16 @@ pub(in crate::config) fn read(
 
 fn limit<'a>(element: &Field<'a>, problems: &mut Problems) -> Option<(RateLimit, Field<'a>)> {
     let section = Section::read(element, RATE_LIMIT, problems)?;
-    let requests = section.required("requests", problems).is_some();
-    let per = section.required("per", problems).is_some();
+    // All of them are read before one that is missing ends it, so that every error is told at once.
+    let requests = section.required("requests", problems).map(|_| section.whole("requests", problems));
+    let per = section.required("per", problems).map(|_| section.duration("per", problems));
+    let burst = section.optional("burst").map(|field| (section.whole("burst", problems), field));
     let by = section.required("by", problems)?;
     let words = CountedBy::ALL.map(|by| (by.name(), by));
     let counted_by = by.choice(&words, problems)?;
-    if !(requests && per) {
-        return None;
-    }
-    let requests = u32::try_from(section.whole("requests", problems)).ok()?;
-    let burst = section.optional("burst").map(|field| (u32::try_from(section.whole("burst", problems)).ok(), field));
-    let per = section.duration("per", problems);
-    let limit =
-        RateLimit { requests, per, burst: burst.as_ref().map_or(Some(requests), |(burst, _)| *burst)?, by: counted_by };
+    let requests = u32::try_from(requests?).ok()?;
+    let most = burst.as_ref().map_or(Some(requests), |(burst, _)| u32::try_from(*burst).ok())?;
+    let limit = RateLimit { requests, per: per?, burst: most, by: counted_by };
     if let Some((_, field)) = burst.filter(|_| limit.refill_time() > REFILL_MAX) {
         let message = format!(
             "an empty bucket would take {} to hold so many requests again; at most {} are allowed",

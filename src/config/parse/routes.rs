@@ -164,6 +164,7 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
     let response_headers = changes(&section, "response_headers", Direction::Response, known.rules, context);
     let beside = browsers::Beside {
         sources: &sources,
+        has_rate_limits: !rate_limits.limits().is_empty(),
         authentication: access.authentication,
         methods: methods.as_deref(),
         action: action.as_ref(),

@@ -3,12 +3,9 @@
 mod json_line;
 mod queue;
 mod record;
+mod writer;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +13,9 @@ use std::time::Duration;
 use prometheus::IntCounter;
 
 pub use crate::edge::access_log::json_line::{JsonLine, cut};
-use crate::edge::access_log::queue::{Batch, Queue};
+use crate::edge::access_log::queue::Queue;
 pub use crate::edge::access_log::record::{AuthRecord, Format, ObservedRecord, Record};
-use crate::edge::clock;
-
-/// Bytes that are gathered before they are written.
-const WRITE_BYTES: usize = 64 * 1024;
+use crate::edge::access_log::writer::Writer;
 
 /// Where the access log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,10 +79,9 @@ impl AccessLog {
     /// # Errors
     /// An [`AccessLogError`] that names the destination and the cause.
     pub fn start(destination: Destination, format: Format, dropped: IntCounter) -> Result<Self, AccessLogError> {
-        let file = open(&destination)
-            .map_err(|error| AccessLogError::Open { destination: destination.clone(), cause: error.to_string() })?;
+        let writer = Writer::open(destination.clone(), format, dropped.clone())
+            .map_err(|error| AccessLogError::Open { destination, cause: error.to_string() })?;
         let queue = Arc::new(Queue::default());
-        let writer = Writer { file, destination, format, dropped: dropped.clone(), failing: false };
         let lines = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("access-log".to_owned())
@@ -100,9 +93,15 @@ impl AccessLog {
     /// Tells of a request. Never waits for the destination.
     pub fn tell(&self, record: &Record<'_>) {
         let line = record.write(self.format, self.queue.buffer());
-        if !self.queue.push(line) {
+        if !self.queue.push(line, record.kind()) {
             self.dropped.inc();
         }
+    }
+
+    /// Opens the file again, by its name, once what waits is written to the one that is open: for those who have moved it
+    /// away. Other destinations stay as they are, and so does a file that cannot be opened. Does not wait for it.
+    pub fn reopen(&self) {
+        self.queue.reopen();
     }
 
     /// Takes no more lines and returns when those taken are written: to be called before the process ends.
@@ -118,80 +117,6 @@ impl Drop for AccessLog {
     /// Lets the writer end when it has written what it has; nobody waits for that here.
     fn drop(&mut self) {
         let _ = self.queue.close(Duration::ZERO);
-    }
-}
-
-fn open(destination: &Destination) -> std::io::Result<File> {
-    match destination {
-        // Descriptors of our own: the lock of the standard streams would be held while a slow reader is waited for.
-        Destination::Stdout => Ok(File::from(std::io::stdout().as_fd().try_clone_to_owned()?)),
-        Destination::Stderr => Ok(File::from(std::io::stderr().as_fd().try_clone_to_owned()?)),
-        Destination::File(path) => OpenOptions::new().append(true).create(true).mode(0o640).open(path),
-    }
-}
-
-/// The writing end, on its own thread.
-#[derive(Debug)]
-struct Writer {
-    file: File,
-    destination: Destination,
-    format: Format,
-    dropped: IntCounter,
-    /// The last write failed, and that was reported.
-    failing: bool,
-}
-
-impl Writer {
-    fn run(mut self, queue: &Queue) {
-        let mut gathered = Gathered::default();
-        let mut written = Batch::default();
-        while let Some(batch) = queue.take(&mut written) {
-            for line in &batch.lines {
-                gathered.add(line);
-                if gathered.bytes.len() >= WRITE_BYTES {
-                    self.write(&mut gathered);
-                }
-            }
-            if batch.lost > 0 {
-                gathered.bytes.extend(record::gap_line(self.format, clock::now(), batch.lost, Vec::new()));
-            }
-            // More may have come: then a fuller write is near, and what waits here waits no longer than that.
-            if queue.is_empty() || gathered.bytes.len() >= WRITE_BYTES {
-                self.write(&mut gathered);
-            }
-            written = batch;
-        }
-        self.write(&mut gathered);
-        queue.finish();
-    }
-
-    /// Writes what was gathered. What cannot be written is lost and counted; the first failure in a row is reported.
-    fn write(&mut self, gathered: &mut Gathered) {
-        match self.file.write_all(&gathered.bytes) {
-            Ok(()) => self.failing = false,
-            Err(error) => {
-                self.dropped.inc_by(gathered.lines);
-                if !std::mem::replace(&mut self.failing, true) {
-                    log::error!("the access log cannot be written to {}: {error}; lines are lost", self.destination);
-                }
-            }
-        }
-        gathered.bytes.clear();
-        gathered.lines = 0;
-    }
-}
-
-/// Lines on their way to one write.
-#[derive(Debug, Default)]
-struct Gathered {
-    bytes: Vec<u8>,
-    lines: u64,
-}
-
-impl Gathered {
-    fn add(&mut self, line: &[u8]) {
-        self.bytes.extend_from_slice(line);
-        self.lines = self.lines.saturating_add(1);
     }
 }
 
@@ -340,6 +265,79 @@ mod tests {
         }
         assert!(log.close(PATIENCE));
         assert_eq!(dropped.get(), 10);
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_opened_again_and_no_line_is_lost_or_torn() {
+        let (path, moved) = (path("rotated"), path("rotated-1"));
+        let dropped = counter();
+        let log = AccessLog::start(Destination::File(path.clone()), Format::Json, dropped.clone()).unwrap();
+        (0..100).for_each(|index| log.tell(&record(&format!("old-{index}"))));
+        std::fs::rename(&path, &moved).unwrap();
+        (0..100).for_each(|index| log.tell(&record(&format!("between-{index}"))));
+        log.reopen();
+        (0..100).for_each(|index| log.tell(&record(&format!("new-{index}"))));
+        assert!(log.close(PATIENCE));
+        let told = [&moved, &path].map(|path| told(&std::fs::read_to_string(path).unwrap()));
+        assert_eq!((told[0].len() + told[1].len(), dropped.get()), (300, 0));
+        // What waited when it was asked goes to the old file; more may have come before the writer looked.
+        assert!(told[0].len() >= 200 && told[0][..100].iter().all(|line| line.starts_with("old-")), "{told:?}");
+        [path, moved].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_again_goes_on_as_it_was() {
+        let folder = path("folder");
+        std::fs::create_dir(&folder).unwrap();
+        let (inside, outside) = (folder.join("log"), path("outside"));
+        let log = AccessLog::start(Destination::File(inside.clone()), Format::Json, counter()).unwrap();
+        std::fs::rename(&inside, &outside).unwrap();
+        std::fs::remove_dir(&folder).unwrap();
+        log.reopen();
+        log.tell(&record("after"));
+        assert!(log.close(PATIENCE));
+        assert_eq!(told(&std::fs::read_to_string(&outside).unwrap()), ["after"]);
+        std::fs::remove_file(&outside).unwrap();
+    }
+
+    /// A file that may not grow beyond a limit of the process takes a part of a line: seen from another process.
+    #[test]
+    fn a_line_that_was_torn_is_ended_and_those_lost_with_it_are_told_of_when_there_is_room_again() {
+        if let Some(path) = std::env::var_os("PORTCULLIS_TEST_TORN_LOG").map(PathBuf::from) {
+            let dropped = counter();
+            let log = AccessLog::start(Destination::File(path.clone()), Format::Json, dropped.clone()).unwrap();
+            for index in 0..1_000 {
+                log.tell(&record(&index.to_string()));
+            }
+            let is_full = || std::fs::metadata(&path).is_ok_and(|file| file.len() == 4096) && dropped.get() > 0;
+            while !is_full() {
+                std::thread::yield_now();
+            }
+            let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+            // Room again, and what was there ends where nobody would end it.
+            file.set_len(1_000).unwrap();
+            log.tell(&record("again"));
+            assert!(log.close(PATIENCE));
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut lines: Vec<&str> = text[1_000..].split_inclusive('\n').collect();
+            assert_eq!(lines.remove(0), "\n", "the torn line is ended: {text}");
+            let told = told(&lines.concat());
+            assert_eq!(told, [format!("lost {}", dropped.get()), "again".to_owned()]);
+            return;
+        }
+        let path = path("torn");
+        // The signal that comes with the limit would end the process.
+        let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact \"$1\"";
+        let output = Command::new("sh")
+            .args(["-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .arg("edge::access_log::tests::a_line_that_was_torn_is_ended_and_those_lost_with_it_are_told_of_when_there_is_room_again")
+            .env("PORTCULLIS_TEST_TORN_LOG", &path)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use crate::edge::access_log::json_line::{JsonLine, append_escaped_bytes, append_seconds};
+use crate::edge::access_log::queue::Kind;
 use crate::edge::clock;
 
 /// No registered method, no name in DNS, no path that `limits.uri_bytes` allows by default is longer, and hardly any program
@@ -102,6 +103,14 @@ pub struct ObservedRecord<'a> {
 }
 
 impl Record<'_> {
+    /// What the line tells of.
+    pub(super) fn kind(&self) -> Kind {
+        match self.auth {
+            Some(AuthRecord { result: "rejected", .. }) => Kind::Refusal,
+            Some(_) | None => Kind::Passage,
+        }
+    }
+
     /// The line with its line feed, written into this buffer, whose content is dropped.
     #[must_use]
     pub fn write(&self, format: Format, buffer: Vec<u8>) -> Vec<u8> {

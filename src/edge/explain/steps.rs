@@ -17,6 +17,7 @@ use crate::{
         decide::{Decision, Ruleset},
         issuer::Issuer,
         network::Network,
+        rate_limit::LimitStage,
         rejection::Refusal,
         request::Request,
         route::{Action, Authentication, Route},
@@ -176,6 +177,7 @@ impl Case<'_> {
             self.revocation(),
             self.policy(),
         ]);
+        steps.extend(self.caller_limits());
         steps.extend(self.observation());
         steps
     }
@@ -231,16 +233,29 @@ impl Case<'_> {
     /// Limits are named here and never drawn upon.
     fn limits(&self) -> Step {
         let mut step = self.step(Stage::AddressLimits, "limits", || "none".to_owned());
-        let limits = self.route().map(|route| route.rate_limits.limits()).unwrap_or_default();
         let rates = self.scene.failed_authentications.map(|rate| {
             let (events, seconds) = (rate.events, rate.period.as_secs());
             format!("{events} failed authentications in {seconds} s by address (limits.failed_authentications)")
         });
-        step.details = limits.iter().map(ToString::to_string).chain(rates).collect();
+        step.details = self.rate_limits(LimitStage::BeforeTokens).chain(rates).collect();
         if step.result == StepResult::Ok && !step.details.is_empty() {
             step.summary = "named here, and nothing is taken from them".to_owned();
         }
         step
+    }
+
+    /// Those that count whoever was found to have sent it; nothing where there are none.
+    fn caller_limits(&self) -> Option<Step> {
+        let details: Vec<String> = self.rate_limits(LimitStage::Last).collect();
+        let mut step =
+            self.step(Stage::CallerLimits, "caller limits", || "named here, and nothing is taken from them".to_owned());
+        step.details = details;
+        (!step.details.is_empty()).then_some(step)
+    }
+
+    fn rate_limits(&self, stage: LimitStage) -> impl Iterator<Item = String> {
+        let limits = self.route().map(|route| route.rate_limits.limits()).unwrap_or_default();
+        limits.iter().filter(move |limit| limit.by.stage() == stage).map(ToString::to_string)
     }
 
     fn token_source(&self) -> Step {

@@ -7,6 +7,7 @@ use crate::config::surroundings::given::Given;
 
 mod good;
 mod policy;
+mod rate_limits;
 mod refused;
 mod refused_routes;
 mod sample;
