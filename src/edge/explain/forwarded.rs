@@ -10,7 +10,7 @@ use crate::{
         forwarding::{self, Origin},
         installed::Installed,
     },
-    gate::route::Route,
+    gate::{decide::Decision, route::Route},
     state::gatekeeper::Judgement,
 };
 
@@ -59,6 +59,11 @@ pub(super) fn forwarded(
             _ if values(head) == values(&request) => shown.passed.push(titled(name)),
             _ => shown.set.push((titled(name), text(name).unwrap_or_default())),
         }
+    }
+    if let Some(rule) = ruleset.assertion.as_ref().filter(|_| matches!(judgement.decision, Decision::Pass(Some(_)))) {
+        let (seconds, algorithm) = (rule.lifetime.as_secs(), rule.algorithm.name());
+        let shown_as = format!("a JWT for {upstream}, signed with {algorithm}, for {seconds} s at most");
+        shown.set.push((rule.header.to_string(), shown_as));
     }
     let is_gone = |name: &&str| is_identity(name) || !request.headers.contains_key(*name) || is_rewritten(&shown, name);
     let names = head.headers.keys().map(http::HeaderName::as_str);

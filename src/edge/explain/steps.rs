@@ -117,6 +117,7 @@ impl Case<'_> {
             (Some(refusal), _) => (Outcome::Refuse, Some(refusal.rejection().row().status)),
             (None, _) if is_answered => (Outcome::Respond, Some(PREFLIGHT_STATUS)),
             (None, Some(Action::Respond { status, .. })) => (Outcome::Respond, Some(*status)),
+            (None, Some(Action::AssertionKeys)) => (Outcome::Respond, Some(200)),
             (None, Some(Action::Forward(_)) | None) => (Outcome::Forward, None),
         };
         let subject = match &judgement.decision {
