@@ -296,6 +296,8 @@ fn ruleset() -> Ruleset {
         },
         token_sources: vec![TokenSource::Authorization],
         realm: "portcullis".into(),
+        resource_metadata: None,
+        assertion: None,
     }
 }
 
@@ -422,5 +424,7 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
         timeout: None,
         body_limit: BodyLimit::Inherited,
         stream: StreamRule { end_with_token: true, idle_timeout: None, max_age: None },
+        rate_limits: Default::default(),
+        log: Default::default(),
     }
 }
