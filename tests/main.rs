@@ -11,6 +11,7 @@
 
 mod admin;
 mod architecture;
+mod assertions;
 mod attacks;
 mod browsers;
 mod certificates;

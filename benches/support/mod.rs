@@ -299,6 +299,8 @@ fn ruleset() -> Ruleset {
         },
         token_sources: vec![TokenSource::Authorization],
         realm: "portcullis".into(),
+        resource_metadata: None,
+        assertion: None,
     }
 }
 
@@ -431,5 +433,7 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
         rate_limits: Default::default(),
         log: Default::default(),
         stream: StreamRule { end_with_token: true, idle_timeout: None, max_age: None },
+        rate_limits: Default::default(),
+        log: Default::default(),
     }
 }

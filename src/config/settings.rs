@@ -1,11 +1,13 @@
 //! What a configuration means once it was understood: values of the gate's own types and plain settings, all checked.
 //!
 //! `Startup` is fixed while the process runs; `Live` can be replaced as a whole.
+pub mod assertion;
 mod upstream;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::secret::Secret;
+use crate::config::settings::assertion::AssertionSettings;
 use crate::config::settings::listener::Listener;
 use crate::gate::{decide::Ruleset, keys::KeySet, provenance::TrustedProxies, revocation::Revocation};
 
@@ -53,6 +55,8 @@ pub struct Live {
     pub upstreams: Vec<Upstream>,
     /// Where the operators' revocations come from.
     pub revocation: Option<RevocationSource>,
+    /// How the gateway says in a signature of its own who is calling, and by which keys.
+    pub assertion: Option<AssertionSettings>,
     /// Whose word on clients is taken.
     pub trusted_proxies: TrustedProxies,
     /// Whether header names with an underscore are removed.

@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::{
     edge::{
@@ -40,6 +40,8 @@ pub struct Exchange {
     pub trace_state: Option<String>,
     /// What the gatekeeper said; nothing before it was asked.
     pub judgement: Option<Judgement>,
+    /// The gateway's signed word on whose request it is, once it was made.
+    pub assertion: Option<HeaderValue>,
     /// What limits on rates said of it.
     pub tally: Tally,
     /// Why it was refused, by the gatekeeper or later.
@@ -87,6 +89,7 @@ impl Exchange {
             provenance: Provenance::default(),
             trace_state: None,
             judgement: None,
+            assertion: None,
             tally: Tally::default(),
             refusal: None,
             body_bytes: 0,

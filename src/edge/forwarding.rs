@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, Method, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora_core::{Result, protocols::l4::socket::SocketAddr};
+use pingora_core::{Error, ErrorType, Result, protocols::l4::socket::SocketAddr};
 use pingora_proxy::Session;
 
 use crate::{
@@ -75,7 +75,8 @@ pub fn is_encrypted(session: &Session) -> bool {
 /// A value that no header can hold; the values here are all made to fit, so that this is a fault of the gateway.
 pub fn rewrite_request(request: &mut RequestHeader, exchange: &Exchange, origin: Origin<'_>) -> Result<()> {
     let Some(judgement) = &exchange.judgement else { return Ok(()) };
-    rewrite_judged(request, &exchange.installed, judgement, exchange.identifiers, origin)
+    rewrite_judged(request, &exchange.installed, judgement, exchange.identifiers, origin)?;
+    write_assertion(request, exchange, judgement)
 }
 
 /// The same for a request that was judged and is in no exchange.
@@ -201,6 +202,16 @@ fn write_identity(request: &mut RequestHeader, installed: &Installed, identity: 
         }
     }
     Ok(())
+}
+
+/// Writes the signed word on whose request it is. One that should have it never leaves without.
+fn write_assertion(request: &mut RequestHeader, exchange: &Exchange, judgement: &Judgement) -> Result<()> {
+    let is_somebodys = matches!(judgement.decision, Decision::Pass(Some(_)));
+    let Some(assertions) = exchange.installed.assertions.as_ref().filter(|_| is_somebodys) else { return Ok(()) };
+    match &exchange.assertion {
+        Some(assertion) => request.insert_header(assertions.header().to_owned(), assertion.clone()),
+        None => Err(Error::explain(ErrorType::InternalError, "the request has no assertion")),
+    }
 }
 
 /// Makes the response that the client gets: without hop-by-hop fields and identity headers, with the request's id and, for

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     edge::{
+        assertions::Assertions,
         metrics::{Metrics, RouteMetrics, UNMATCHED, UpstreamMetrics},
         upstream::Upstreams,
     },
@@ -27,6 +28,8 @@ pub struct Installed {
     pub upstreams: Arc<Upstreams>,
     /// Whose word on clients is taken.
     pub trusted_proxies: TrustedProxies,
+    /// Signs who is calling; nothing where that is not wanted.
+    pub assertions: Option<Arc<Assertions>>,
     /// Whether header names with an underscore are removed.
     pub drop_underscore_headers: bool,
     /// The configuration as written, for `GET /config`.
@@ -69,6 +72,8 @@ pub struct Parts {
     pub upstream_names: Vec<Box<str>>,
     /// Whose word on clients is taken.
     pub trusted_proxies: TrustedProxies,
+    /// Signs who is calling.
+    pub assertions: Option<Arc<Assertions>>,
     /// Whether header names with an underscore are removed.
     pub drop_underscore_headers: bool,
     /// The configuration as written.
@@ -98,11 +103,12 @@ impl Installed {
         metrics.set_routes_observing_authentication(observing.count());
         let unmatched = RouteMetrics::resolve(metrics, UNMATCHED, &issuers, Rejection::LABELS);
         let names: Vec<Box<str>> = ruleset.identity_headers.iter().map(|header| header.name.clone()).collect();
+        let asserted: Vec<Box<str>> = ruleset.assertion.iter().map(|rule| rule.header.clone()).collect();
         let upstream_metrics =
             parts.upstream_names.iter().map(|name| UpstreamMetrics::resolve(metrics, name)).collect();
         Self {
             identity_names: names.iter().map(|name| Bytes::copy_from_slice(name.as_bytes())).collect(),
-            response_firewall: HeaderFirewall::of_names(&names),
+            response_firewall: HeaderFirewall::of_names(&[names.as_slice(), asserted.as_slice()].concat()),
             routes,
             unmatched,
             upstream_metrics,
@@ -110,6 +116,7 @@ impl Installed {
             gatekeeper: parts.gatekeeper,
             upstreams: parts.upstreams,
             trusted_proxies: parts.trusted_proxies,
+            assertions: parts.assertions,
             drop_underscore_headers: parts.drop_underscore_headers,
             document: parts.document,
             required_for_readiness: parts.required_for_readiness,

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "the edge is where clocks, files and the environment are read")]
 pub mod access_log;
 pub mod admin;
+pub mod assertions;
 pub mod attempts;
 pub mod clock;
 pub mod cors;

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     config::settings::{Address, LogOutput, Startup, StateDirectory},
     edge::{
-        access_log::AccessLogError, metrics::MetricsError, state_directory, tls::MaterialError, upstream::UpstreamError,
+        access_log::AccessLogError, assertions::AssertionKeyError, metrics::MetricsError, state_directory, tls::MaterialError, upstream::UpstreamError,
     },
 };
 
@@ -33,6 +33,8 @@ pub enum StartError {
     Metrics(MetricsError),
     /// The system gives no random bytes.
     Randomness,
+    /// Assertions have no key.
+    AssertionKey(AssertionKeyError),
     /// The certificates of a listener cannot be used.
     Certificates(MaterialError),
     /// An upstream cannot be made ready.
@@ -57,6 +59,7 @@ impl fmt::Display for StartError {
             Self::AccessLog(error) => write!(formatter, "{error}"),
             Self::Metrics(error) => write!(formatter, "{error}"),
             Self::Randomness => formatter.write_str("the system gives no random bytes"),
+            Self::AssertionKey(error) => write!(formatter, "{error}"),
             Self::Certificates(error) => write!(formatter, "{error}"),
             Self::Upstream(error) => write!(formatter, "{error}"),
         }

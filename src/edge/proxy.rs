@@ -16,7 +16,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use crate::{
     config::settings::{Rate, listener::Listener},
     edge::{
-        attempts, clock, cors,
+        assertions, attempts, clock, cors,
         exchange::Exchange,
         failure,
         forwarding::{self, Origin},
@@ -148,10 +148,21 @@ impl Gateway {
     }
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, refusal: Refusal) -> Result<()> {
-        let realm = &exchange.installed.gatekeeper.ruleset().realm;
-        let sent = respond::refuse(session, &refusal, realm, exchange).await;
+        let ruleset = exchange.installed.gatekeeper.ruleset();
+        let sent = respond::refuse(session, &refusal, ruleset, exchange).await;
         exchange.refusal = Some(refusal);
         sent
+    }
+
+    /// Has the request's identity asserted, where that is wanted; refuses the request where it cannot be done.
+    async fn lacks_assertion(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        match assertions::for_exchange(exchange) {
+            Ok(assertion) => {
+                exchange.assertion = assertion;
+                Ok(false)
+            }
+            Err(refusal) => self.refuse(session, exchange, refusal).await.map(|()| true),
+        }
     }
 
     /// What is to become of a request that may pass: nothing when it is to be forwarded.
@@ -161,6 +172,10 @@ impl Gateway {
         }
         match exchange.route().map(|route| &route.action) {
             Some(Action::Respond { status, body }) => answer(session, exchange, *status, body.as_deref()).await,
+            Some(Action::AssertionKeys) => {
+                let keys = exchange.installed.assertions.as_ref().map(|assertions| assertions.key_set());
+                answer(session, exchange, StatusCode::OK.as_u16(), keys.as_deref()).await
+            }
             Some(Action::Forward(_)) if forwarding::forwards_left(session.req_header()) == Some(0) => {
                 answer(session, exchange, StatusCode::NO_CONTENT.as_u16(), None).await
             }
@@ -214,7 +229,7 @@ impl ProxyHttp for Gateway {
             Decision::Pass(identity) => {
                 judgement.decision = Decision::Pass(identity);
                 exchange.judgement = Some(judgement);
-                self.answer_here(session, exchange).await
+                Ok(self.answer_here(session, exchange).await? || self.lacks_assertion(session, exchange).await?)
             }
             Decision::Reject(refusal) => {
                 judgement.decision = Decision::Reject(refusal.clone());

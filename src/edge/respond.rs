@@ -10,6 +10,7 @@ use crate::{
     edge::{cors, exchange::Exchange, rate_limits},
     gate::{
         cors::{Answer, CorsRule},
+        decide::Ruleset,
         rejection::{Challenge, Refusal, Rejection},
     },
 };
@@ -32,13 +33,13 @@ pub fn final_status(session: &Session) -> Option<StatusCode> {
 ///
 /// # Errors
 /// The client went away.
-pub async fn refuse(session: &mut Session, refusal: &Refusal, realm: &str, exchange: &Exchange) -> Result<()> {
+pub async fn refuse(session: &mut Session, refusal: &Refusal, ruleset: &Ruleset, exchange: &Exchange) -> Result<()> {
     let (rejection, request_id) = (refusal.rejection(), exchange.identifiers.request());
     let body = problem(rejection, request_id);
     let mut response = ResponseHeader::build(rejection.row().status, Some(8))?;
     response.insert_header(header::CONTENT_TYPE, PROBLEM_JSON)?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
-    if let Some(challenge) = challenge(refusal, realm) {
+    if let Some(challenge) = challenge(refusal, &ruleset.realm, ruleset.resource_metadata.as_deref()) {
         response.insert_header(header::WWW_AUTHENTICATE, challenge)?;
     }
     if let Some(methods) = refusal.allow() {
@@ -134,7 +135,7 @@ fn problem(rejection: Rejection, request_id: &str) -> String {
 }
 
 /// The challenge (RFC 6750 §3): always with a realm, so that it is never a bare scheme.
-fn challenge(refusal: &Refusal, realm: &str) -> Option<String> {
+fn challenge(refusal: &Refusal, realm: &str, resource_metadata: Option<&str>) -> Option<String> {
     let row = refusal.rejection().row();
     let mut challenge = format!("Bearer realm=\"{realm}\"");
     match row.challenge {
@@ -149,6 +150,10 @@ fn challenge(refusal: &Refusal, realm: &str) -> Option<String> {
                 challenge.push_str(&format!(", {parameters}"));
             }
         }
+    }
+    if let Some(url) = resource_metadata {
+        // RFC 9728 §5.1. A URL has neither quotes nor backslashes.
+        challenge.push_str(&format!(", resource_metadata=\"{url}\""));
     }
     Some(challenge)
 }
@@ -191,7 +196,7 @@ mod tests {
             (Refusal::new(Rejection::RoleMissing), None),
             (Refusal::new(Rejection::KeysUnavailable), None),
         ] {
-            assert_eq!(challenge(&refusal, "api").as_deref(), expected);
+            assert_eq!(challenge(&refusal, "api", None).as_deref(), expected);
         }
     }
 }

@@ -21,6 +21,7 @@ use pingora_proxy::http_proxy;
 use crate::{
     config::settings::{AccessFormat, Address, Config, LogOutput, RevocationSource, Startup, StateDirectory},
     edge::{
+        assertions::{AssertionKeyWatch, Assertions},
         access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health, status::History},
         clock,
@@ -93,6 +94,13 @@ impl Assembly {
         let revocations = Arc::new(revocations);
         let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), revocation, proxies);
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
+        let assertions = match &live.assertion {
+            Some(settings) => {
+                let made = Assertions::new(settings, &state, startup.claims_cache).map_err(StartError::AssertionKey)?;
+                Some(Arc::new(made))
+            }
+            None => None,
+        };
         let parts = Parts {
             gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0)
                 .with_revocations(Arc::clone(revocations.slot()))
@@ -100,6 +108,7 @@ impl Assembly {
             upstreams: Arc::clone(&upstreams),
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             trusted_proxies: live.trusted_proxies,
+            assertions,
             drop_underscore_headers: live.drop_underscore_headers,
             document: live.document,
             required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
@@ -133,6 +142,7 @@ impl Assembly {
         let grace_period = startup.server.grace_period;
         let history = History::new(&metrics);
         add_admin(&mut server, startup, &shared, &health, &history);
+        add_background(&mut server, "assertions", AssertionKeyWatch { shared: Arc::clone(&shared) });
         add_background(&mut server, "history", history);
         add_background(&mut server, "keys", refresher);
         add_background(&mut server, "revocations", revocation_watch);

@@ -44,6 +44,8 @@ pub struct Facts {
     pub(in crate::gate) conditions_met: ConditionsMet,
     /// Position among the configured identity headers, and the rendered value.
     pub(in crate::gate) headers: Box<[(u16, HeaderValue)]>,
+    /// What an assertion says of it, see [`crate::gate::assertion`]; empty without assertions.
+    pub(in crate::gate) asserted: Box<str>,
 }
 
 /// A token whose signature was verified, with the facts that one configuration drew from it.
@@ -119,6 +121,7 @@ impl KnownToken {
             + facts.roles.as_deref().map_or(0, list)
             + list(&facts.scopes)
             + facts.conditions_met.bytes()
+            + facts.asserted.len()
             + facts
                 .headers
                 .iter()
@@ -275,6 +278,11 @@ impl Identity {
     /// When the token ends, leeway not included.
     pub fn expires(&self) -> UnixTime {
         self.known.facts.expires
+    }
+
+    /// The members of an assertion, as JSON without the braces; empty without assertions.
+    pub fn asserted(&self) -> &str {
+        &self.known.facts.asserted
     }
 
     /// The identity headers: position among the configured ones, and value.

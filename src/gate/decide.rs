@@ -6,11 +6,12 @@ use std::sync::Arc;
 use http::{HeaderName, header};
 
 use crate::gate::{
+    assertion::AssertionRule,
     claims::{self, Identity, KnownToken},
     condition::Conditions,
     cookies::{self, CookieChange},
     cors::Preflight,
-    extraction::{self, IdentityHeader},
+    extraction::{self, Drawn, IdentityHeader},
     firewall::HeaderFirewall,
     issuer::{Issuer, IssuerId},
     keys::KeySet,
@@ -46,6 +47,10 @@ pub struct Ruleset {
     pub token_sources: Vec<TokenSource>,
     /// `realm` of challenges.
     pub realm: Box<str>,
+    /// Where the metadata of the resource are, for challenges (RFC 9728 §5.1).
+    pub resource_metadata: Option<Box<str>>,
+    /// How the gateway says in a signature of its own who is calling; nothing when it does not.
+    pub assertion: Option<AssertionRule>,
 }
 
 /// What becomes of a request.
@@ -220,7 +225,12 @@ impl Ruleset {
         keys: &KeySet,
     ) -> Result<KnownToken, Refusal> {
         let (verified, claims) = signature::verify(token, issuer.0, keys)?;
-        Ok(extraction::known_token(verified, &claims, issuer.1, &self.identity_headers, &self.conditions))
+        let drawn = Drawn {
+            headers: &self.identity_headers,
+            conditions: &self.conditions,
+            is_asserted: self.assertion.is_some(),
+        };
+        Ok(extraction::known_token(verified, &claims, issuer.1, drawn))
     }
 
     /// Judges a known token on a route, now. The token's issuer must be one of the route's: a token that was verified

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use http::HeaderValue;
 
 use crate::gate::{
+    assertion,
     claims::{Facts, KnownToken},
     condition::{Conditions, ConditionsMet},
     header_value::{self, Unrenderable},
@@ -44,24 +45,33 @@ pub struct IdentityHeader {
     pub required: bool,
 }
 
-/// Draws from a verified token what `issuer`, `headers` and `conditions` ask for.
+/// What a configuration draws from a token besides what its issuer's says.
+#[derive(Clone, Copy, Debug)]
+pub struct Drawn<'c> {
+    /// The identity headers.
+    pub headers: &'c [IdentityHeader],
+    /// What rules ask of claims.
+    pub conditions: &'c Conditions,
+    /// Whether assertions are made.
+    pub is_asserted: bool,
+}
+
+/// Draws from a verified token what `issuer` and the configuration ask for.
 pub fn known_token(
     token: VerifiedToken,
     claims: &VerifiedClaims<'_>,
     issuer: &Issuer,
-    headers: &[IdentityHeader],
-    conditions: &Conditions,
+    drawn: Drawn<'_>,
 ) -> KnownToken {
     let claims = claims.object();
-    let facts = facts(claims, issuer, headers, conditions).unwrap_or_else(|refusal| faulty(claims, issuer, refusal));
+    let facts = facts(claims, issuer, drawn).unwrap_or_else(|refusal| faulty(claims, issuer, refusal));
     KnownToken::new(token, facts)
 }
 
 fn facts(
     claims: &Object<'_>,
     issuer: &Issuer,
-    headers: &[IdentityHeader],
-    conditions: &Conditions,
+    Drawn { headers, conditions, is_asserted }: Drawn<'_>,
 ) -> Result<Facts, Refusal> {
     check_presence(claims, issuer)?;
     let expires = time(claims, "exp", Rounding::Down)?.ok_or_else(|| missing("exp"))?;
@@ -96,8 +106,12 @@ fn facts(
         scopes,
         conditions_met: conditions.met_by(claims, issuer),
         headers: Box::default(),
+        asserted: Box::default(),
     };
     render_headers(&mut facts, claims, issuer, headers);
+    if is_asserted {
+        facts.asserted = assertion::members(&facts, claims, issuer, headers);
+    }
     Ok(facts)
 }
 
@@ -120,6 +134,7 @@ fn faulty(claims: &Object<'_>, issuer: &Issuer, refusal: Refusal) -> Facts {
         scopes: Box::default(),
         conditions_met: ConditionsMet::default(),
         headers: Box::default(),
+        asserted: Box::default(),
     }
 }
 

@@ -14,6 +14,8 @@
 //! check.
 pub mod account;
 pub mod algorithm;
+pub mod assertion;
+pub mod assertion_key;
 pub mod certificates;
 pub mod claims;
 pub mod condition;
@@ -40,6 +42,7 @@ pub mod rate_limit;
 pub mod readings;
 pub mod rejection;
 pub mod request;
+pub mod resource;
 pub mod revocation;
 pub mod rivals;
 pub mod route;

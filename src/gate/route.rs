@@ -120,6 +120,8 @@ pub enum Action {
         /// Body, or none.
         body: Option<Box<str>>,
     },
+    /// It is answered with the public keys of assertions.
+    AssertionKeys,
 }
 
 /// Changes to the path and host of a forwarded request.

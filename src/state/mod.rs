@@ -3,6 +3,7 @@
 //!
 //! Time comes in as an argument and nothing here does I/O, so that every moment can be tested.
 pub mod address_group;
+pub mod assertion_cache;
 pub mod claims_cache;
 pub mod connections;
 pub mod failed_authentications;

@@ -113,6 +113,8 @@ pub(crate) fn ruleset(issuers: Vec<Issuer>, routes: Vec<Route>) -> Ruleset {
         },
         token_sources: vec![TokenSource::Authorization],
         realm: "api".into(),
+        resource_metadata: None,
+        assertion: None,
     }
 }
 

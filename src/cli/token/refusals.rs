@@ -11,7 +11,7 @@ use crate::{
         algorithm::Algorithm,
         claims,
         condition::Conditions,
-        extraction,
+        extraction::{self, Drawn},
         issuer::{Issuer, IssuerId},
         json::{Json, Object},
         keys::KeySet,
@@ -89,7 +89,12 @@ fn judged_by_the_gate(payload: &str, issuer: &Issuer, now: UnixTime) -> Option<R
         let segments = Segments::decode(&token)?;
         let unverified = UnverifiedToken::parse(&segments)?;
         let (verified, claims) = signature::verify(unverified, IssuerId(0), &keys)?;
-        let known = Arc::new(extraction::known_token(verified, &claims, issuer, &[], &Conditions::default()));
+        let known = Arc::new(extraction::known_token(
+            verified,
+            &claims,
+            issuer,
+            Drawn { headers: &[], conditions: &Conditions::default(), is_asserted: false },
+        ));
         claims::identify(&known, issuer, now)
     };
     judge().err()

@@ -2,10 +2,13 @@
 use serde_json::Value;
 
 use crate::config::difference::{Changes, Direction, Side};
+use crate::config::settings::assertion::{AssertionKeyFile, AssertionSettings, PublishedKeyFile};
 use crate::config::settings::{
     Admin, ClientLimits, ClientTimeouts, Config, ConnectionLimits, Live, Rate, RemoteRevocations, RevocationSource,
     Startup, Upstream,
 };
+use crate::gate::assertion::AssertionRule;
+use crate::gate::assertion_key::PublishedKey;
 use crate::gate::decide::Ruleset;
 use crate::gate::extraction::IdentityHeader;
 use crate::gate::provenance::TrustedProxies;
@@ -21,12 +24,14 @@ const INSECURE: [&str; 2] = ["insecure_merged_subjects", "insecure_cookie_name"]
 pub(super) fn compare(old_side: Side<'_>, new_side: Side<'_>, changes: &mut Changes) {
     // Taken apart by name, so that nothing is left out.
     let Config { startup, live } = new_side.0;
-    let Live { ruleset, keys: _, upstreams, revocation, trusted_proxies, drop_underscore_headers, document } = live;
+    let Live { ruleset, keys: _, upstreams, revocation, trusted_proxies, drop_underscore_headers, document, assertion } =
+        live;
     let old = &old_side.0.live;
     compare_ruleset(&old.ruleset, ruleset, changes);
     compare_upstreams(&old.upstreams, upstreams, changes);
     compare_revocation(old.revocation.as_ref(), revocation.as_ref(), changes);
     compare_proxies(&old.trusted_proxies, trusted_proxies, changes);
+    compare_assertion(old.assertion.as_ref(), assertion.as_ref(), changes);
     if *drop_underscore_headers != old.drop_underscore_headers {
         let direction = if *drop_underscore_headers { Stricter } else { Looser };
         changes.add(direction, "headers", format!("names with an underscore are removed: {drop_underscore_headers}"));
@@ -54,8 +59,19 @@ fn count(document: &Value, key: &str) -> usize {
 }
 
 fn compare_ruleset(old: &Ruleset, new: &Ruleset, changes: &mut Changes) {
-    let Ruleset { routes: _, issuers: _, identity_headers, conditions: _, firewall, limits, token_sources, realm } =
-        new;
+    let Ruleset {
+        routes: _,
+        issuers: _,
+        identity_headers,
+        conditions: _,
+        firewall,
+        limits,
+        token_sources,
+        realm,
+        resource_metadata,
+        // Compared with its keys.
+        assertion: _,
+    } = new;
     let place = "identity headers";
     for header in identity_headers {
         let IdentityHeader { name, source, required } = header;
@@ -93,6 +109,44 @@ fn compare_ruleset(old: &Ruleset, new: &Ruleset, changes: &mut Changes) {
     compare_limits(&old.limits, limits, changes);
     if *realm != old.realm {
         changes.add(Neither, "challenges", "another realm");
+    }
+    if *resource_metadata != old.resource_metadata {
+        changes.add(Neither, "challenges", "clients are told of other authorization servers (resource)");
+    }
+}
+
+fn compare_assertion(old: Option<&AssertionSettings>, new: Option<&AssertionSettings>, changes: &mut Changes) {
+    let place = "assertion";
+    let (old, new) = match (old, new) {
+        (None, None) => return,
+        (None, Some(_)) => return changes.add(Neither, place, "services are told by a signature who is calling"),
+        // Whoever reads it refuses all; whoever reads it where there is one trusts headers alone.
+        (Some(_), None) => return changes.add(Unclear, place, "services are no longer told by a signature who is calling"),
+        (Some(old), Some(new)) => (old, new),
+    };
+    let AssertionSettings { rule, key_file, published } = new;
+    let AssertionRule { header, lifetime, algorithm, issuer, publish } = rule;
+    if (header, algorithm, issuer) != (&old.rule.header, &old.rule.algorithm, &old.rule.issuer) {
+        changes.add(Unclear, place, "it has another header, algorithm or issuer");
+    }
+    changes.add_limit((place, "lifetime"), (Some(old.rule.lifetime), Some(*lifetime)), |time| format!("{time:?}"));
+    let key_path = |file: &Option<AssertionKeyFile>| file.as_ref().map(|file| file.path.clone());
+    if key_path(key_file) != key_path(&old.key_file) {
+        changes.add(Unclear, place, "it is signed with the key of another file");
+    }
+    let is_beside = |these: &[PublishedKeyFile], key: &PublishedKey| these.iter().any(|other| other.key == *key);
+    let (added, removed) = (
+        published.iter().filter(|file| !is_beside(&old.published, &file.key)).count(),
+        old.published.iter().filter(|file| !is_beside(published, &file.key)).count(),
+    );
+    if added > 0 {
+        changes.add(Looser, place, format!("{added} more keys are published as trustworthy"));
+    }
+    if removed > 0 {
+        changes.add(Stricter, place, format!("{removed} keys are no longer published"));
+    }
+    if *publish != old.rule.publish {
+        changes.add(Neither, place, format!("listeners publish its keys: {publish}"));
     }
 }
 

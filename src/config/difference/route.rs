@@ -341,14 +341,17 @@ fn compare_action(
                 changes.add(Unclear, place, format!("it reaches the upstream {now}; before: {before}"));
             }
         }
-        (Action::Respond { .. }, Action::Forward(now)) => {
+        (Action::Respond { .. } | Action::AssertionKeys, Action::Forward(now)) => {
             let now = new_side.upstream(*now);
             changes.add(Looser, place, format!("it reaches the upstream {now}; before the gateway answered"));
+        }
+        (Action::Forward(_), Action::AssertionKeys) => {
+            changes.add(Stricter, place, "the gateway answers with its public keys; before it reached an upstream");
         }
         (Action::Forward(_), Action::Respond { status, .. }) => {
             changes.add(Stricter, place, format!("the gateway answers with {status}; before it reached an upstream"));
         }
-        (before @ Action::Respond { .. }, now @ Action::Respond { .. }) => {
+        (before, now) => {
             if before != now {
                 changes.add(Neither, place, "the gateway answers otherwise");
             }

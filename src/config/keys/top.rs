@@ -52,7 +52,7 @@ pub const KEYS: &[Key] = &[
         "who may sign tokens, by a name that routes, metrics and logs use",
     ),
     Key::optional("token", Shape::Mapping(TOKEN), "where tokens are looked for; a route may say otherwise"),
-    Key::later("resource"),
+    Key::optional("resource", Shape::Mapping(RESOURCE), "the protected resource that clients find by metadata (RFC 9728)"),
     Key::with_default(
         "underscore_headers",
         Shape::Choice(&["keep", "drop"]),
@@ -302,8 +302,51 @@ pub const IDENTITY: &[Key] = &[
         "false",
         "the identity headers of other gateways, such as X-Auth-Request-User, pass from clients to services",
     ),
-    Key::later("assertion"),
+    Key::optional(
+        "assertion",
+        Shape::Mapping(ASSERTION),
+        "a short-lived JWT, signed by the gateway, by which services can tell that a request came through it",
+    ),
 ];
+
+/// `identity.assertion`.
+pub const ASSERTION: &[Key] = &[
+    Key::with_default("header", HEADER_NAME, "X-Identity-Assertion", "the header that carries it; clients cannot send it"),
+    Key::with_default(
+        "lifetime",
+        seconds(5, 600),
+        "60s",
+        "how long one lives at most, and so how long one that was stolen serves; never longer than its token",
+    ),
+    Key::with_default("algorithm", Shape::Choice(&["EdDSA", "ES256"]), "EdDSA", "how it is signed"),
+    Key::required("issuer", Shape::Text, "its `iss`: how services call the gateway"),
+    Key::optional(
+        "private_key_file",
+        Shape::Text,
+        "PEM private key that signs, which several hosts may share; read again when it changes; without it one is made in \
+         the state directory at the first start",
+    ),
+    Key::with_default(
+        "published_key_files",
+        TEXTS,
+        "[]",
+        "PEM public keys that are published beside it: the next one, or those of other hosts; read again when they change",
+    ),
+    Key::with_default(
+        "publish",
+        Shape::Boolean,
+        "false",
+        "whether the public keys are at /.well-known/jwks.json of the listeners too, besides the admin address",
+    ),
+];
+
+/// `resource`.
+pub const RESOURCE: &[Key] = &[Key::required(
+    "identifier",
+    Shape::Pattern("^https?://[^?#@ ]+$"),
+    "its URL; its metadata are at /.well-known/oauth-protected-resource, which comes between host and path, and are named \
+     in challenges",
+)];
 
 /// `identity.headers.*` in its long form.
 pub const IDENTITY_HEADER: &[Key] = &[

@@ -3,6 +3,7 @@ use crate::config::error::ConfigError;
 use crate::config::field::Field;
 use crate::config::key_path::KeyPath;
 use crate::config::keys::top::{IDENTITY, IDENTITY_HEADER};
+use crate::config::parse::assertion::{self, Assertion};
 use crate::config::parse::context::Context;
 use crate::config::parse::headers::{HeaderRules, header_name};
 use crate::config::parse::issuers::{Issuers, claim_path_of};
@@ -25,6 +26,8 @@ pub(in crate::config) struct Identity<'a> {
     pub(in crate::config) strip: Vec<(Field<'a>, Box<str>)>,
     /// Whether the identity headers of other gateways may pass.
     pub(in crate::config) keep_known: bool,
+    /// The signed word of the gateway.
+    pub(in crate::config) assertion: Option<Assertion<'a>>,
 }
 
 /// Reads the section. `rules` know no identity header yet.
@@ -33,7 +36,7 @@ pub(in crate::config) fn read<'a>(top: &Section<'a>, rules: &HeaderRules, contex
     let mut found = Identity::default();
     let entries = section.optional("headers").and_then(|field| field.entries(&mut context.problems));
     for entry in entries.unwrap_or_default() {
-        if check_name(&entry, &found.names, rules, context) {
+        if check_name(&entry, entry.name(), &found.names, rules, context) {
             found.names.push(Box::from(entry.name()));
         }
         let source = source(&entry, context);
@@ -41,6 +44,7 @@ pub(in crate::config) fn read<'a>(top: &Section<'a>, rules: &HeaderRules, contex
             (IdentityHeader { name: Box::from(entry.name()), source, required }, entry.key_position())
         }));
     }
+    found.assertion = assertion::read(&section, &mut found.names, rules, context);
     for (field, text) in section.texts("strip", &mut context.problems).unwrap_or_default() {
         if check_pattern(&field, text, rules, context) {
             found.strip.push((field, Box::from(text)));
@@ -80,8 +84,14 @@ impl Identity<'_> {
     }
 }
 
-fn check_name(entry: &Field<'_>, others: &[Box<str>], rules: &HeaderRules, context: &mut Context<'_>) -> bool {
-    let name = entry.name();
+/// Whether a header of this name can be the gateway's own, which it is told when it cannot; `others` are already.
+pub(in crate::config) fn check_name(
+    entry: &Field<'_>,
+    name: &str,
+    others: &[Box<str>],
+    rules: &HeaderRules,
+    context: &mut Context<'_>,
+) -> bool {
     if header_name(entry, name, true, context).is_none() {
         return false;
     }

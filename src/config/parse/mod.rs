@@ -14,6 +14,7 @@ use crate::gate::sources::TokenSource;
 mod address;
 mod addresses;
 mod admin;
+mod assertion;
 mod browsers;
 pub(in crate::config) mod context;
 mod document;
@@ -36,6 +37,7 @@ pub(in crate::config) mod section;
 mod token;
 mod upstream_tls;
 mod upstreams;
+mod well_known;
 
 /// The configuration that a document means; nothing when anything is wrong with it.
 pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> Option<Config> {
@@ -56,6 +58,11 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let rules = HeaderRules::new(&identity.names, &token_sources, firewall(&identity, &token_sources));
     identity.check_sources(&rules, context);
     identity.check_facts(&issuers, context);
+    if let Some(assertion) = &identity.assertion {
+        assertion.check_key(&server, context);
+    }
+    let keys_at = identity.assertion.as_ref().and_then(|assertion| assertion.publish.clone());
+    let well_known = well_known::read(&top, keys_at, context);
     let upstreams = upstreams::read(&top, context);
     let underscores = [("keep", false), ("drop", true)];
     let drop_underscore_headers = top.choice("underscore_headers", &underscores, false, &mut context.problems);
@@ -68,6 +75,7 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
         identity: &identity,
         upstreams: &upstreams,
         rules: &rules,
+        well_known: &well_known,
     };
     let routes = routes::table(drafts, &known, context);
     if context.problems.has_errors() {
@@ -85,13 +93,24 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
         limits,
         token_sources,
         realm: tokens.realm,
+        resource_metadata: well_known.metadata_url(),
+        assertion: identity.assertion.as_ref().map(|assertion| assertion.settings.rule.clone()),
     };
     let startup = Startup { listeners: listeners.listeners, admin, server, log, claims_cache, clients };
     let upstreams = upstreams.upstreams.into_iter().collect::<Option<Vec<_>>>()?;
     let document = document::shown(root.node());
     Some(Config {
         startup,
-        live: Live { ruleset, keys, upstreams, revocation, trusted_proxies, drop_underscore_headers, document },
+        live: Live {
+            ruleset,
+            keys,
+            upstreams,
+            revocation,
+            assertion: identity.assertion.map(|assertion| assertion.settings),
+            trusted_proxies,
+            drop_underscore_headers,
+            document,
+        },
     })
 }
 

@@ -35,6 +35,11 @@ pub(in crate::config) fn prefix(field: &Field<'_>, context: &mut Context<'_>) ->
     }
 }
 
+/// Whether a text is a path with one reading.
+pub(in crate::config) fn is_plain(text: &str) -> bool {
+    fault(text).is_none()
+}
+
 /// What keeps a text from being a path with one reading, and what to do about it.
 fn fault(text: &str) -> Option<(&'static str, Option<&'static str>)> {
     // RFC 3986 §3.3 without escapes, parameters and the `*` that people take for a pattern.

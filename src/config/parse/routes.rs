@@ -11,6 +11,7 @@ use crate::config::parse::issuers::Issuers;
 use crate::config::parse::section::Section;
 use crate::config::parse::token::{self, Tokens};
 use crate::config::parse::upstreams::Upstreams;
+use crate::config::parse::well_known::WellKnown;
 use crate::config::parse::{addresses, browsers, path, prospects, rate_limit, route_match, route_policy};
 use crate::gate::host::Host;
 use crate::gate::route::{
@@ -42,6 +43,8 @@ pub(in crate::config) struct Known<'k> {
     pub(in crate::config) upstreams: &'k Upstreams,
     /// Whose header names are.
     pub(in crate::config) rules: &'k HeaderRules,
+    /// What the gateway itself publishes.
+    pub(in crate::config) well_known: &'k WellKnown<'k>,
 }
 
 /// Reads where each route looks for tokens; the rest needs to know that of all of them.
@@ -88,6 +91,10 @@ pub(in crate::config) fn table(
         }
         routes.push(route);
         fields.push((field, named.is_some()));
+    }
+    for (field, route) in known.well_known.routes(&routes, (known.listeners.len(), known.issuers)) {
+        routes.push(route);
+        fields.push((field, true));
     }
     let names: Vec<Box<str>> = routes.iter().map(|route| route.name.clone()).collect();
     let table = RouteTable::new(routes, known.listeners.len());
@@ -158,7 +165,7 @@ fn route(draft: Draft<'_>, known: &Known<'_>, context: &mut Context<'_>) -> Opti
     let rewrite = match &action {
         // Defaults are for those routes that forward.
         Some(Action::Respond { .. }) => Rewrite::default(),
-        Some(Action::Forward(_)) | None => rewrite(&section, path.as_ref(), context),
+        Some(Action::Forward(_) | Action::AssertionKeys) | None => rewrite(&section, path.as_ref(), context),
     };
     let request_headers = changes(&section, "request_headers", Direction::Request, known.rules, context);
     let response_headers = changes(&section, "response_headers", Direction::Response, known.rules, context);

@@ -31,6 +31,9 @@ use crate::{
 const VIEWS: [&str; 8] =
     ["/metrics", "/routes", "/issuers", "/upstreams", "/config", "/revocations", "/rejections", "/"];
 
+/// The public keys of assertions.
+const KEYS: &str = "/.well-known/jwks.json";
+
 /// The application behind the admin address.
 #[derive(Debug)]
 pub struct AdminApp {
@@ -69,6 +72,9 @@ impl ServeHttp for AdminApp {
             "/livez" | "/readyz" if !is_reading => return not_allowed("GET, HEAD"),
             "/livez" => return text(200, "ok\n"),
             "/readyz" => return self.readiness(verbose),
+            // For services, which have no token of operators; what is public is no secret.
+            KEYS if !is_reading => return not_allowed("GET, HEAD"),
+            KEYS => return self.assertion_keys(),
             _ => {}
         }
         if let Err(denial) = self.access.may_read(session) {
@@ -102,6 +108,13 @@ impl ServeHttp for AdminApp {
 }
 
 impl AdminApp {
+    fn assertion_keys(&self) -> Response<Vec<u8>> {
+        match &self.shared.installed.load().assertions {
+            Some(assertions) => response(200, "application/json", assertions.key_set().into_bytes()),
+            None => refusal(Rejection::RouteNotFound),
+        }
+    }
+
     fn readiness(&self, verbose: bool) -> Response<Vec<u8>> {
         let readiness = self.health.readiness(&self.shared.installed.load());
         let status = if readiness.is_ready() { 200 } else { Rejection::KeysUnavailable.row().status };

@@ -76,11 +76,12 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
         "cors": route.cors.as_ref().map(view_of_cors),
         "upstream": match &route.action {
             Action::Forward(id) => installed.upstream_name(*id),
-            Action::Respond { .. } => None,
+            Action::Respond { .. } | Action::AssertionKeys => None,
         },
         "respond": match &route.action {
             Action::Forward(_) => None,
             Action::Respond { status, .. } => Some(status),
+            Action::AssertionKeys => Some(&200),
         },
     })
 }

@@ -10,7 +10,7 @@ use crate::{
         forwarding::{self, Origin},
         installed::Installed,
     },
-    gate::{route::Route, trace},
+    gate::{decide::Decision, route::Route, trace},
     state::gatekeeper::Judgement,
 };
 
@@ -65,6 +65,11 @@ pub(super) fn forwarded(
             "x-request-id" | "traceparent" => shown.set.push((titled(name), "new for each request".to_owned())),
             _ => shown.set.push((titled(name), text(name).unwrap_or_default())),
         }
+    }
+    if let Some(rule) = ruleset.assertion.as_ref().filter(|_| matches!(judgement.decision, Decision::Pass(Some(_)))) {
+        let (seconds, algorithm) = (rule.lifetime.as_secs(), rule.algorithm.name());
+        let shown_as = format!("a JWT for {upstream}, signed with {algorithm}, for {seconds} s at most");
+        shown.set.push((rule.header.to_string(), shown_as));
     }
     let is_gone = |name: &&str| is_identity(name) || !request.headers.contains_key(*name) || is_rewritten(&shown, name);
     let names = head.headers.keys().map(http::HeaderName::as_str);

@@ -130,6 +130,8 @@ impl Rehearsal {
             upstreams,
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             trusted_proxies: live.trusted_proxies,
+            // What is explained is never signed.
+            assertions: None,
             drop_underscore_headers: live.drop_underscore_headers,
             document: live.document,
             required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),

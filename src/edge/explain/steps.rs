@@ -134,6 +134,7 @@ impl Case<'_> {
             (None, Some(Action::Respond { status, .. })) => (Outcome::Respond, Some(*status)),
             // RFC 9110 §7.6.2: its Max-Forwards are used up.
             (None, Some(Action::Forward(_))) if is_last => (Outcome::Respond, Some(NO_CONTENT_STATUS)),
+            (None, Some(Action::AssertionKeys)) => (Outcome::Respond, Some(200)),
             (None, Some(Action::Forward(_)) | None) => (Outcome::Forward, None),
         };
         let subject = match &judgement.decision {
