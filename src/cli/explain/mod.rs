@@ -31,8 +31,8 @@ const EXAMPLES: &str = "\
 Examples:
   portcullis explain -c portcullis.yaml https://api.example.com/orders
   portcullis explain --token-file t.jwt -X DELETE https://a.example.com/orders/7
-  portcullis explain --claims '{\"sub\": \"u1\", \"roles\": [\"staff\"]}' --issuer main \\
-    https://api.example.com/orders
+  portcullis explain --claims '{\"sub\": \"u1\", \"roles\": [\"staff\"]}' \\
+    --issuer main https://api.example.com/orders
   portcullis explain --running --token-file t.jwt https://api.example.com/orders
 
 Exit code 0 when the request passes, 1 when it is refused, 2 when it cannot be

@@ -34,7 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   portcullis test -c portcullis.yaml policy-tests.yaml
   portcullis test -c portcullis.yaml --require-coverage tests/*.yaml
-  portcullis test -c portcullis.yaml --only 'may delete' --explain tests.yaml
+  portcullis test --only 'may delete' --explain tests.yaml
   portcullis test -c portcullis.yaml --format junit tests.yaml > junit.xml
 
 Exit code 0 when every case is as expected, 1 when not, 2 when a file holds no
