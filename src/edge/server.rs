@@ -21,9 +21,9 @@ use pingora_proxy::http_proxy;
 use crate::{
     config::settings::{AccessFormat, Address, Config, LogOutput, RevocationSource, Startup, StateDirectory},
     edge::{
-        assertions::{AssertionKeyWatch, Assertions},
         access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health, status::History},
+        assertions::{AssertionKeyWatch, Assertions},
         clock,
         guard::{Entrance, Guard, Guarded, HeadBounds, panics},
         http2,

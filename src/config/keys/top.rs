@@ -52,7 +52,11 @@ pub const KEYS: &[Key] = &[
         "who may sign tokens, by a name that routes, metrics and logs use",
     ),
     Key::optional("token", Shape::Mapping(TOKEN), "where tokens are looked for; a route may say otherwise"),
-    Key::optional("resource", Shape::Mapping(RESOURCE), "the protected resource that clients find by metadata (RFC 9728)"),
+    Key::optional(
+        "resource",
+        Shape::Mapping(RESOURCE),
+        "the protected resource that clients find by metadata (RFC 9728)",
+    ),
     Key::with_default(
         "underscore_headers",
         Shape::Choice(&["keep", "drop"]),
@@ -311,7 +315,12 @@ pub const IDENTITY: &[Key] = &[
 
 /// `identity.assertion`.
 pub const ASSERTION: &[Key] = &[
-    Key::with_default("header", HEADER_NAME, "X-Identity-Assertion", "the header that carries it; clients cannot send it"),
+    Key::with_default(
+        "header",
+        HEADER_NAME,
+        "X-Identity-Assertion",
+        "the header that carries it; clients cannot send it",
+    ),
     Key::with_default(
         "lifetime",
         seconds(5, 600),

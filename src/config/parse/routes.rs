@@ -94,7 +94,7 @@ pub(in crate::config) fn table(
     }
     for (field, route) in known.well_known.routes(&routes, (known.listeners.len(), known.issuers)) {
         routes.push(route);
-        fields.push((field, true));
+        fields.push((field, false));
     }
     let names: Vec<Box<str>> = routes.iter().map(|route| route.name.clone()).collect();
     let table = RouteTable::new(routes, known.listeners.len());
