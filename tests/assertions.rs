@@ -368,7 +368,7 @@ fn what_would_not_work_is_refused_by_name() {
     let (key, p256) = (EdgeKey::new(), signing_key());
     let (public, private, foreign) = (key.public_pem(), key.pem.clone(), p256.public_pem());
     let rows: [(&str, &[(&str, &str)], &str); 8] = [
-        ("publish: true", &[], "takes the same requests as"),
+        ("publish: true", &[], "where this is published"),
         ("private_key_file: k.pem", &[("k.pem", &public)], "this is no private key in PEM"),
         ("private_key_file: k.pem, algorithm: ES256", &[("k.pem", &private)], "ES256 needs a private key on P-256"),
         ("private_key_file: k.pem", &[], "cannot read"),

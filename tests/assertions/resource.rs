@@ -68,11 +68,11 @@ fn without_a_resource_nothing_is_published_and_challenges_name_none() {
 fn a_route_is_never_taken_a_path_from_unnoticed() {
     let upstream = Upstream::start();
     for (routes, resource, expected) in [
-        (format!("  - {{path: {PATH}, upstream: echo}}\n"), "https://a.test", "takes the same requests as"),
+        (format!("  - {{path: {PATH}, upstream: echo}}\n"), "https://a.test", "where this is published"),
         (
             format!("  - {{hosts: [a.test], path: {PATH}, upstream: echo}}\n"),
             "https://b.test",
-            "takes the same requests as",
+            "where this is published",
         ),
         (ROUTES.to_owned(), "http://a.test", "it begins with `https://`"),
         (ROUTES.to_owned(), "https://a.test/?b", "neither query nor fragment"),

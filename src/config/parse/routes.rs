@@ -93,8 +93,14 @@ pub(in crate::config) fn table(
         fields.push((field, named.is_some()));
     }
     for (field, route) in known.well_known.routes(&routes, (known.listeners.len(), known.issuers)) {
+        if let Some(taken) = routes.iter().find(|other| other.path.text() == route.path.text()) {
+            let message =
+                format!("the route `{}` takes the path `{}`, where this is published", taken.name, route.path.text());
+            context.problems.add(field.error(message).with_hint("give the route another path"));
+            continue;
+        }
         routes.push(route);
-        fields.push((field, false));
+        fields.push((field, true));
     }
     let names: Vec<Box<str>> = routes.iter().map(|route| route.name.clone()).collect();
     let table = RouteTable::new(routes, known.listeners.len());
