@@ -89,9 +89,8 @@ impl Assembly {
         let waiters = Arc::new(KeyWaiters::new(&sources));
         let refresher = KeyRefresher::new(sources, Arc::clone(&waiters), Arc::clone(&proxies), store);
         let issuers = live.ruleset.issuers.iter().map(|issuer| issuer.name.clone()).collect();
-        let revocations =
-            RevocationKeeper::new(revocation, &state, issuers, startup.log.subject, Arc::clone(&metrics))?;
-        let revocations = Arc::new(revocations);
+        let told = (startup.log.subject, Arc::clone(&metrics));
+        let revocations = Arc::new(RevocationKeeper::new(revocation, &state, issuers, told.0, told.1)?);
         let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), revocation, proxies);
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
         let parts = Parts {
