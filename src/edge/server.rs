@@ -133,8 +133,7 @@ impl Assembly {
         };
         let grace_period = startup.server.grace_period;
         let history = History::new(&metrics);
-        add_admin(&mut server, startup, &shared, &health, &history);
-        add_background(&mut server, "history", history);
+        add_admin(&mut server, startup, &shared, &health, history);
         add_background(&mut server, "keys", refresher);
         add_background(&mut server, "revocations", revocation_watch);
         add_background(&mut server, "upstreams", UpstreamKeeper { upstreams });
@@ -275,7 +274,7 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>, c
     }
 }
 
-fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health: &Arc<Health>, history: &History) {
+fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health: &Arc<Health>, history: History) {
     let settings = Arc::new(startup.admin);
     let app =
         |access| AdminApp { shared: Arc::clone(shared), health: Arc::clone(health), history: history.clone(), access };
@@ -296,6 +295,7 @@ fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health
     if let Some(address) = private_admin_socket().filter(|address| settings.address.as_ref() != Some(address)) {
         add(&address, Access::by_private_socket(settings));
     }
+    add_background(server, "history", history);
 }
 
 /// What is read again when its files change.
