@@ -1,5 +1,5 @@
 //! The signed word of the gateway: what it says, to whom, for how long, by which keys; and that nobody else can say it.
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -20,7 +20,6 @@ use crate::support::{
     waiting::{PATIENCE, eventually},
 };
 
-mod inside;
 mod resource;
 
 /// `iss` of assertions.
@@ -213,7 +212,8 @@ fn no_client_can_bring_an_assertion_and_none_is_written_for_nobody() {
 #[test]
 fn no_client_is_told_an_assertion() {
     let house = House::start(ASSERTION, ROUTES);
-    let answer = b"HTTP/1.1 200 OK\r\nx-identity_assertion: told\r\nX-Identity-Assertion: told\r\nContent-Length: 0\r\n\r\n";
+    let answer =
+        b"HTTP/1.1 200 OK\r\nx-identity_assertion: told\r\nX-Identity-Assertion: told\r\nContent-Length: 0\r\n\r\n";
     house.upstream.set_answer(Answer::Bytes(answer.to_vec()));
     let response = house.gateway.get("/orders", &[("Authorization", &good_bearer())]);
     assert_eq!(response.status, 200);
@@ -224,7 +224,7 @@ fn no_client_is_told_an_assertion() {
 fn a_request_whose_assertion_cannot_be_made_is_refused() {
     let more = format!("    X-Note: note\n{ASSERTION}\nlimits: {{token_bytes: 1KiB}}");
     let house = House::start(&more, ROUTES);
-    // Two bytes in the token, six in the assertion's JSON, or six in both: what is long is the rest that it says.
+    // What an assertion says besides makes it longer than a token that is as long as one may be.
     let token = |bytes: usize| bearer(&Token::good().claim("note", "n".repeat(bytes)).signed_by(signing_key()));
     let seen = ask(&house, "/orders", &[("Authorization", &token(10))]);
     assertion_of(&seen);
@@ -269,9 +269,8 @@ fn a_key_of_its_own_is_kept_for_the_next_start_and_shown_to_nobody() {
     assert_eq!(kids(&start().admin_get("/.well-known/jwks.json").json()), before);
     // One that others may write is not believed, and no other is made in its place.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o622)).unwrap();
-    let (account, _folder) = builder(&more, ROUTES, &upstream)
-        .env("STATE_DIRECTORY", place.to_str().unwrap())
-        .start_expecting_end();
+    let (account, _folder) =
+        builder(&more, ROUTES, &upstream).env("STATE_DIRECTORY", place.to_str().unwrap()).start_expecting_end();
     assert!(account.stderr.contains("assertion-eddsa.pem"), "{}", account.stderr);
     assert!(fs::read_to_string(&file).unwrap().contains("PRIVATE KEY"));
 }
@@ -327,7 +326,10 @@ fn keys_are_published_to_whoever_asks_and_on_listeners_only_where_that_is_wanted
                 assert_eq!(kids(&response.json()).len(), 1);
                 assert!(!is_forwarded);
             } else {
-                assert_eq!((response.status, is_forwarded), if host == "own.test" { (200, true) } else { (404, false) });
+                assert_eq!(
+                    (response.status, is_forwarded),
+                    if host == "own.test" { (200, true) } else { (404, false) }
+                );
             }
         }
     }
@@ -366,7 +368,7 @@ fn what_would_not_work_is_refused_by_name() {
     let (key, p256) = (EdgeKey::new(), signing_key());
     let (public, private, foreign) = (key.public_pem(), key.pem.clone(), p256.public_pem());
     let rows: [(&str, &[(&str, &str)], &str); 8] = [
-        ("publish: true", &[], "takes the same requests as"),
+        ("publish: true", &[], "where this is published"),
         ("private_key_file: k.pem", &[("k.pem", &public)], "this is no private key in PEM"),
         ("private_key_file: k.pem, algorithm: ES256", &[("k.pem", &private)], "ES256 needs a private key on P-256"),
         ("private_key_file: k.pem", &[], "cannot read"),
@@ -379,11 +381,4 @@ fn what_would_not_work_is_refused_by_name() {
         let said = refused(assertion, files);
         assert!(said.contains(expected), "{assertion}: {said}");
     }
-}
-
-/// Runs a program to its end.
-fn output(command: &mut Command) -> (bool, String) {
-    let output = command.output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }

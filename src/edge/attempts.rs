@@ -35,7 +35,9 @@ use crate::{
 pub fn next_server(session: &Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
     let (upstream, timeout) = match exchange.route().map(|route| (&route.action, route.timeout)) {
         Some((Action::Forward(upstream), timeout)) => (*upstream, timeout),
-        Some((Action::Respond { .. } | Action::AssertionKeys, _)) | None => return Err(Error::new(ErrorType::InternalError)),
+        Some((Action::Respond { .. } | Action::AssertionKeys, _)) | None => {
+            return Err(Error::new(ErrorType::InternalError));
+        }
     };
     let installed = Arc::clone(&exchange.installed);
     let key = request_key(exchange, upstream);

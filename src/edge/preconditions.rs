@@ -12,7 +12,8 @@ use std::{
 use crate::{
     config::settings::{Address, LogOutput, Startup, StateDirectory},
     edge::{
-        access_log::AccessLogError, assertions::AssertionKeyError, metrics::MetricsError, state_directory, tls::MaterialError, upstream::UpstreamError,
+        access_log::AccessLogError, assertions::AssertionKeyError, metrics::MetricsError, state_directory,
+        tls::MaterialError, upstream::UpstreamError,
     },
 };
 

@@ -19,11 +19,11 @@ use pingora_core::{
 use pingora_proxy::http_proxy;
 
 use crate::{
-    config::settings::{AccessFormat, Address, Config, LogOutput, RevocationSource, Startup, StateDirectory},
+    config::settings::{AccessFormat, Address, Config, Live, LogOutput, RevocationSource, Startup, StateDirectory},
     edge::{
-        assertions::{AssertionKeyWatch, Assertions},
         access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health, status::History},
+        assertions::{AssertionKeyWatch, Assertions},
         clock,
         guard::{Entrance, Guard, Guarded, HeadBounds, panics},
         http2,
@@ -89,26 +89,18 @@ impl Assembly {
         let waiters = Arc::new(KeyWaiters::new(&sources));
         let refresher = KeyRefresher::new(sources, Arc::clone(&waiters), Arc::clone(&proxies), store);
         let issuers = live.ruleset.issuers.iter().map(|issuer| issuer.name.clone()).collect();
-        let revocations =
-            RevocationKeeper::new(revocation, &state, issuers, startup.log.subject, Arc::clone(&metrics))?;
-        let revocations = Arc::new(revocations);
+        let told = (startup.log.subject, Arc::clone(&metrics));
+        let revocations = Arc::new(RevocationKeeper::new(revocation, &state, issuers, told.0, told.1)?);
         let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), revocation, proxies);
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
-        let assertions = match &live.assertion {
-            Some(settings) => {
-                let made = Assertions::new(settings, &state, startup.claims_cache).map_err(StartError::AssertionKey)?;
-                Some(Arc::new(made))
-            }
-            None => None,
-        };
         let parts = Parts {
+            assertions: new_assertions(&live, &startup, &state)?,
             gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0)
                 .with_revocations(Arc::clone(revocations.slot()))
                 .limiting_rates(None, clock::monotonic()),
             upstreams: Arc::clone(&upstreams),
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             trusted_proxies: live.trusted_proxies,
-            assertions,
             drop_underscore_headers: live.drop_underscore_headers,
             document: live.document,
             required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
@@ -132,7 +124,7 @@ impl Assembly {
         let health = Arc::new(Health::starting(refresher.all_tried()));
         let mut server = new_server(&startup);
         add_listeners(&mut server, &startup, &shared, &certificates);
-        add_background(&mut server, "certificates", certificates);
+        add_file_watches(&mut server, certificates, &shared);
         let readiness = Readiness {
             health: Arc::clone(&health),
             shared: Arc::clone(&shared),
@@ -141,9 +133,7 @@ impl Assembly {
         };
         let grace_period = startup.server.grace_period;
         let history = History::new(&metrics);
-        add_admin(&mut server, startup, &shared, &health, &history);
-        add_background(&mut server, "assertions", AssertionKeyWatch { shared: Arc::clone(&shared) });
-        add_background(&mut server, "history", history);
+        add_admin(&mut server, startup, &shared, &health, history);
         add_background(&mut server, "keys", refresher);
         add_background(&mut server, "revocations", revocation_watch);
         add_background(&mut server, "upstreams", UpstreamKeeper { upstreams });
@@ -193,6 +183,12 @@ fn new_cache(startup: &Startup) -> Result<Arc<ClaimsCache>, StartError> {
     let mut secret = [0; 32];
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| StartError::Randomness)?;
     Ok(Arc::new(ClaimsCache::new(startup.claims_cache, secret)))
+}
+
+fn new_assertions(live: &Live, startup: &Startup, state: &StatePlace) -> Result<Option<Arc<Assertions>>, StartError> {
+    let Some(settings) = &live.assertion else { return Ok(None) };
+    let made = Assertions::new(settings, state, startup.claims_cache).map_err(StartError::AssertionKey)?;
+    Ok(Some(Arc::new(made)))
 }
 
 fn start_access_log(startup: &Startup, metrics: &Metrics) -> Result<Option<Arc<AccessLog>>, StartError> {
@@ -287,7 +283,7 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>, c
     }
 }
 
-fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health: &Arc<Health>, history: &History) {
+fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health: &Arc<Health>, history: History) {
     let settings = Arc::new(startup.admin);
     let app =
         |access| AdminApp { shared: Arc::clone(shared), health: Arc::clone(health), history: history.clone(), access };
@@ -308,6 +304,13 @@ fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health
     if let Some(address) = private_admin_socket().filter(|address| settings.address.as_ref() != Some(address)) {
         add(&address, Access::by_private_socket(settings));
     }
+    add_background(server, "history", history);
+}
+
+/// What is read again when its files change.
+fn add_file_watches(server: &mut Server, certificates: CertificateWatch, shared: &Arc<Shared>) {
+    add_background(server, "certificates", certificates);
+    add_background(server, "assertions", AssertionKeyWatch { shared: Arc::clone(shared) });
 }
 
 fn add_background<B: BackgroundService + Send + Sync + 'static>(server: &mut Server, name: &str, task: B) {

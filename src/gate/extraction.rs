@@ -57,12 +57,7 @@ pub struct Drawn<'c> {
 }
 
 /// Draws from a verified token what `issuer` and the configuration ask for.
-pub fn known_token(
-    token: VerifiedToken,
-    claims: &VerifiedClaims<'_>,
-    issuer: &Issuer,
-    drawn: Drawn<'_>,
-) -> KnownToken {
+pub fn known_token(token: VerifiedToken, claims: &VerifiedClaims<'_>, issuer: &Issuer, drawn: Drawn<'_>) -> KnownToken {
     let claims = claims.object();
     let facts = facts(claims, issuer, drawn).unwrap_or_else(|refusal| faulty(claims, issuer, refusal));
     KnownToken::new(token, facts)

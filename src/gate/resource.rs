@@ -127,8 +127,16 @@ mod tests {
     #[test]
     fn the_well_known_part_comes_between_host_and_path() {
         for (identifier, host, url) in [
-            ("https://api.example.com", "api.example.com", "https://api.example.com/.well-known/oauth-protected-resource"),
-            ("https://api.example.com/", "api.example.com", "https://api.example.com/.well-known/oauth-protected-resource"),
+            (
+                "https://api.example.com",
+                "api.example.com",
+                "https://api.example.com/.well-known/oauth-protected-resource",
+            ),
+            (
+                "https://api.example.com/",
+                "api.example.com",
+                "https://api.example.com/.well-known/oauth-protected-resource",
+            ),
             (
                 "https://API.example.com:8443/v1",
                 "api.example.com",

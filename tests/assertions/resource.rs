@@ -39,9 +39,11 @@ fn metadata_are_found_by_inserting_the_well_known_part() {
         assert_eq!(house.gateway.connect().request("POST", &path, &[("Content-Length", "0")]).status, 405);
         assert_eq!(house.gateway.get(&elsewhere, &[]).status, 404);
         let url = format!("resource_metadata=\"https://api.example.com{path}\"");
-        for (path, host, authorization) in
-            [("/orders", "evil.example", None), ("/s", "evil.example", Some("Bearer a.b.c")), ("/x", "api.example.com", None)]
-        {
+        for (path, host, authorization) in [
+            ("/orders", "evil.example", None),
+            ("/s", "evil.example", Some("Bearer a.b.c")),
+            ("/x", "api.example.com", None),
+        ] {
             let mut headers = vec![("Host", host)];
             headers.extend(authorization.map(|value| ("Authorization", value)));
             let refusal = house.gateway.get(path, &headers);
@@ -66,8 +68,12 @@ fn without_a_resource_nothing_is_published_and_challenges_name_none() {
 fn a_route_is_never_taken_a_path_from_unnoticed() {
     let upstream = Upstream::start();
     for (routes, resource, expected) in [
-        (format!("  - {{path: {PATH}, upstream: echo}}\n"), "https://a.test", "takes the same requests as"),
-        (format!("  - {{hosts: [a.test], path: {PATH}, upstream: echo}}\n"), "https://b.test", "takes the same requests as"),
+        (format!("  - {{path: {PATH}, upstream: echo}}\n"), "https://a.test", "where this is published"),
+        (
+            format!("  - {{hosts: [a.test], path: {PATH}, upstream: echo}}\n"),
+            "https://b.test",
+            "where this is published",
+        ),
         (ROUTES.to_owned(), "http://a.test", "it begins with `https://`"),
         (ROUTES.to_owned(), "https://a.test/?b", "neither query nor fragment"),
         (ROUTES.to_owned(), "https://a.test/a/../b", "read alike by every server"),

@@ -8,6 +8,7 @@ use crate::config::error::Problems;
 use crate::config::tree::Reading;
 use crate::config::yaml;
 
+pub mod identity;
 pub mod issuer;
 pub mod policy_test;
 pub mod require;

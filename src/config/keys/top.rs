@@ -1,7 +1,7 @@
 //! The key table: the document's own keys and the sections that concern the whole process.
 use std::time::Duration;
 
-use crate::config::keys::{Key, Shape, issuer, revocation, route, upstream};
+use crate::config::keys::{Key, Shape, identity, issuer, revocation, route, upstream};
 
 /// A header name (RFC 9110 §5.1).
 pub(super) const HEADER_NAME: Shape = Shape::Pattern("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
@@ -52,14 +52,18 @@ pub const KEYS: &[Key] = &[
         "who may sign tokens, by a name that routes, metrics and logs use",
     ),
     Key::optional("token", Shape::Mapping(TOKEN), "where tokens are looked for; a route may say otherwise"),
-    Key::optional("resource", Shape::Mapping(RESOURCE), "the protected resource that clients find by metadata (RFC 9728)"),
+    Key::optional(
+        "resource",
+        Shape::Mapping(RESOURCE),
+        "the protected resource that clients find by metadata (RFC 9728)",
+    ),
     Key::with_default(
         "underscore_headers",
         Shape::Choice(&["keep", "drop"]),
         "keep",
         "what becomes of request headers with an underscore in their name",
     ),
-    Key::optional("identity", Shape::Mapping(IDENTITY), "the headers that tell services who is calling"),
+    Key::optional("identity", Shape::Mapping(identity::KEYS), "the headers that tell services who is calling"),
     Key::optional(
         "route_defaults",
         Shape::Mapping(route::DEFAULTS),
@@ -283,63 +287,6 @@ pub const SOURCE: &[Key] = &[
     Key::later("websocket_protocol"),
 ];
 
-/// `identity`.
-pub const IDENTITY: &[Key] = &[
-    Key::optional(
-        "headers",
-        Shape::Named(&Shape::Either(&[Shape::Text, SOME_TEXTS, Shape::Mapping(IDENTITY_HEADER)])),
-        "header name to its source: a fact, a claim, or a list of names for a nested claim; clients cannot send them",
-    ),
-    Key::with_default(
-        "strip",
-        TEXTS,
-        "[]",
-        "more header names to remove from every request; a final * stands for anything",
-    ),
-    Key::with_default(
-        "insecure_keep_known_identity_headers",
-        Shape::Boolean,
-        "false",
-        "the identity headers of other gateways, such as X-Auth-Request-User, pass from clients to services",
-    ),
-    Key::optional(
-        "assertion",
-        Shape::Mapping(ASSERTION),
-        "a short-lived JWT, signed by the gateway, by which services can tell that a request came through it",
-    ),
-];
-
-/// `identity.assertion`.
-pub const ASSERTION: &[Key] = &[
-    Key::with_default("header", HEADER_NAME, "X-Identity-Assertion", "the header that carries it; clients cannot send it"),
-    Key::with_default(
-        "lifetime",
-        seconds(5, 600),
-        "60s",
-        "how long one lives at most, and so how long one that was stolen serves; never longer than its token",
-    ),
-    Key::with_default("algorithm", Shape::Choice(&["EdDSA", "ES256"]), "EdDSA", "how it is signed"),
-    Key::required("issuer", Shape::Text, "its `iss`: how services call the gateway"),
-    Key::optional(
-        "private_key_file",
-        Shape::Text,
-        "PEM private key that signs, which several hosts may share; read again when it changes; without it one is made in \
-         the state directory at the first start",
-    ),
-    Key::with_default(
-        "published_key_files",
-        TEXTS,
-        "[]",
-        "PEM public keys that are published beside it: the next one, or those of other hosts; read again when they change",
-    ),
-    Key::with_default(
-        "publish",
-        Shape::Boolean,
-        "false",
-        "whether the public keys are at /.well-known/jwks.json of the listeners too, besides the admin address",
-    ),
-];
-
 /// `resource`.
 pub const RESOURCE: &[Key] = &[Key::required(
     "identifier",
@@ -347,17 +294,6 @@ pub const RESOURCE: &[Key] = &[Key::required(
     "its URL; its metadata are at /.well-known/oauth-protected-resource, which comes between host and path, and are named \
      in challenges",
 )];
-
-/// `identity.headers.*` in its long form.
-pub const IDENTITY_HEADER: &[Key] = &[
-    Key::optional(
-        "from",
-        Shape::Choice(&["subject", "roles", "scopes", "client", "issuer"]),
-        "a fact that each issuer's configuration places",
-    ),
-    Key::optional("claim", issuer::CLAIM_PATH, "a claim, or a list of names for a nested one"),
-    Key::with_default("required", Shape::Boolean, "false", "whether a token without a value for it is refused"),
-];
 
 /// `claims_cache`.
 pub const CLAIMS_CACHE: &[Key] = &[

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use crate::config::field::Field;
-use crate::config::keys::top::ASSERTION;
+use crate::config::keys::identity::ASSERTION;
 use crate::config::parse::context::{Context, NamedSecret};
 use crate::config::parse::headers::HeaderRules;
 use crate::config::parse::identity::check_name;

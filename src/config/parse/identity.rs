@@ -2,7 +2,7 @@
 use crate::config::error::ConfigError;
 use crate::config::field::Field;
 use crate::config::key_path::KeyPath;
-use crate::config::keys::top::{IDENTITY, IDENTITY_HEADER};
+use crate::config::keys::identity::{HEADER, KEYS};
 use crate::config::parse::assertion::{self, Assertion};
 use crate::config::parse::context::Context;
 use crate::config::parse::headers::{HeaderRules, header_name};
@@ -32,7 +32,7 @@ pub(in crate::config) struct Identity<'a> {
 
 /// Reads the section. `rules` know no identity header yet.
 pub(in crate::config) fn read<'a>(top: &Section<'a>, rules: &HeaderRules, context: &mut Context<'_>) -> Identity<'a> {
-    let section = top.section("identity", IDENTITY, &mut context.problems);
+    let section = top.section("identity", KEYS, &mut context.problems);
     let mut found = Identity::default();
     let entries = section.optional("headers").and_then(|field| field.entries(&mut context.problems));
     for entry in entries.unwrap_or_default() {
@@ -54,7 +54,12 @@ pub(in crate::config) fn read<'a>(top: &Section<'a>, rules: &HeaderRules, contex
     found
 }
 
-impl Identity<'_> {
+impl<'a> Identity<'a> {
+    /// Where it says that listeners publish the keys of assertions.
+    pub(in crate::config) fn keys_published(&self) -> Option<Field<'a>> {
+        self.assertion.as_ref()?.publish.clone()
+    }
+
     /// Warns about a header that no token can ever give a value.
     pub(in crate::config) fn check_facts(&self, issuers: &Issuers, context: &mut Context<'_>) {
         let places_roles = |issuer: &Option<(Issuer, IssuerKeys)>| match issuer {
@@ -139,7 +144,7 @@ fn source(entry: &Field<'_>, context: &mut Context<'_>) -> Option<(HeaderValueSo
         let claim = claim_path_of(entry, context)?;
         return Some((HeaderValueSource::Claim(claim), false));
     }
-    let section = Section::read(entry, IDENTITY_HEADER, &mut context.problems)?;
+    let section = Section::read(entry, HEADER, &mut context.problems)?;
     let required = section.boolean("required", &mut context.problems);
     let field = section.exactly_one_of(&["from", "claim"], &mut context.problems)?;
     if field.name() == "claim" {

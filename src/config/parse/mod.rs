@@ -58,11 +58,8 @@ pub(in crate::config) fn config(root: &Field<'_>, context: &mut Context<'_>) -> 
     let rules = HeaderRules::new(&identity.names, &token_sources, firewall(&identity, &token_sources));
     identity.check_sources(&rules, context);
     identity.check_facts(&issuers, context);
-    if let Some(assertion) = &identity.assertion {
-        assertion.check_key(&server, context);
-    }
-    let keys_at = identity.assertion.as_ref().and_then(|assertion| assertion.publish.clone());
-    let well_known = well_known::read(&top, keys_at, context);
+    identity.assertion.iter().for_each(|assertion| assertion.check_key(&server, context));
+    let well_known = well_known::read(&top, identity.keys_published(), context);
     let upstreams = upstreams::read(&top, context);
     let underscores = [("keep", false), ("drop", true)];
     let drop_underscore_headers = top.choice("underscore_headers", &underscores, false, &mut context.problems);

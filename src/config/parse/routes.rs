@@ -93,6 +93,12 @@ pub(in crate::config) fn table(
         fields.push((field, named.is_some()));
     }
     for (field, route) in known.well_known.routes(&routes, (known.listeners.len(), known.issuers)) {
+        if let Some(taken) = routes.iter().find(|other| other.path.text() == route.path.text()) {
+            let message =
+                format!("the route `{}` takes the path `{}`, where this is published", taken.name, route.path.text());
+            context.problems.add(field.error(message).with_hint("give the route another path"));
+            continue;
+        }
         routes.push(route);
         fields.push((field, true));
     }
