@@ -37,6 +37,7 @@ pub mod state_directory;
 pub mod stream;
 pub mod systemd;
 pub mod target;
+pub mod task_home;
 pub mod tls;
 pub mod upstream;
 pub mod world;
