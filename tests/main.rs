@@ -34,6 +34,7 @@ mod paths_and_hosts;
 mod policy;
 mod providers;
 mod refusals;
+mod reload;
 mod remote_keys;
 mod revocation;
 mod security_identity_headers;

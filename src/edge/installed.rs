@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     edge::{
+        issuer_keys::KeyWaiters,
         metrics::{Metrics, RouteMetrics, UNMATCHED, UpstreamMetrics},
         upstream::Upstreams,
     },
@@ -23,6 +24,8 @@ use crate::{
 pub struct Installed {
     /// Decides.
     pub gatekeeper: Gatekeeper,
+    /// Requests that wait for keys.
+    pub waiters: Arc<KeyWaiters>,
     /// Where requests go.
     pub upstreams: Arc<Upstreams>,
     /// Whose word on clients is taken.
@@ -63,6 +66,8 @@ pub struct InstalledRoute {
 pub struct Parts {
     /// Decides.
     pub gatekeeper: Gatekeeper,
+    /// Requests that wait for keys.
+    pub waiters: Arc<KeyWaiters>,
     /// Where requests go.
     pub upstreams: Arc<Upstreams>,
     /// Names of the upstreams, by position.
@@ -108,6 +113,7 @@ impl Installed {
             upstream_metrics,
             upstream_names: parts.upstream_names,
             gatekeeper: parts.gatekeeper,
+            waiters: parts.waiters,
             upstreams: parts.upstreams,
             trusted_proxies: parts.trusted_proxies,
             drop_underscore_headers: parts.drop_underscore_headers,

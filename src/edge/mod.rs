@@ -28,6 +28,7 @@ pub mod rate_limits;
 pub mod readiness;
 pub mod redirect;
 pub mod rejections;
+pub mod reload;
 pub mod report;
 pub mod respond;
 pub mod revocations;

@@ -6,7 +6,7 @@ use pingora_core::{server::ShutdownWatch, services::background::BackgroundServic
 
 use crate::{
     config::settings::Address,
-    edge::{admin::health::Health, issuer_keys::AllTried, proxy::Shared, systemd},
+    edge::{admin::health::Health, issuer_keys::AllTried, proxy::Shared, reload::Reloader, systemd},
 };
 
 /// Longest wait for the listeners to accept connections.
@@ -20,6 +20,8 @@ pub struct Readiness {
     pub health: Arc<Health>,
     /// What the listeners share.
     pub shared: Arc<Shared>,
+    /// Says how things stand.
+    pub reloader: Arc<Reloader>,
     /// Whether every issuer was tried once.
     pub all_tried: AllTried,
     /// The listeners' addresses.
@@ -44,7 +46,7 @@ impl BackgroundService for Readiness {
         if !readiness.is_ready() {
             log::warn!("not ready yet: {}", readiness.described(false).replace('\n', " "));
         }
-        systemd::ready(&format!("listening on {}", addresses.join(", ")));
+        systemd::ready(&format!("listening on {}; {}", addresses.join(", "), self.reloader.status()));
         let Some(interval) = systemd::watchdog_interval() else { return };
         let Some(address) = self.addresses.first() else { return };
         loop {

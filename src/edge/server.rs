@@ -17,6 +17,7 @@ use pingora_core::{
     },
 };
 use pingora_proxy::http_proxy;
+use tokio::sync::Mutex;
 
 use crate::{
     config::settings::{AccessFormat, Address, Config, LogOutput, RevocationSource, Startup, StateDirectory},
@@ -27,7 +28,7 @@ use crate::{
         guard::{Entrance, Guard, Guarded, HeadBounds, panics},
         http2,
         installed::{Installed, Parts},
-        issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyWaiters},
+        issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyTasks, KeyWaiters},
         jwks_client::Proxies,
         metrics::Metrics,
         open_files,
@@ -35,10 +36,12 @@ use crate::{
         proxy::{Gateway, Shared},
         readiness::Readiness,
         rejections::RecentRejections,
+        reload::{Fixed, Origin, Reloader, Running},
         report::Reporter,
         revocations::{RevocationKeeper, RevocationWatch},
         signals::SignalWatch,
         state_directory::{self, StatePlace},
+        task_home::{Task, TaskHome},
         tls::{self, CertificateWatch},
         upstream::Upstreams,
     },
@@ -54,6 +57,16 @@ pub struct Assembly {
     server: Server,
     signals: SignalWatch,
     shared: Arc<Shared>,
+    /// Held for as long as the process runs.
+    _sweeping: Task,
+}
+
+/// Where the tasks of the background run: one thread for each kind.
+#[derive(Default)]
+struct Homes {
+    keys: TaskHome,
+    revocations: TaskHome,
+    upstreams: TaskHome,
 }
 
 impl fmt::Debug for Assembly {
@@ -67,7 +80,7 @@ impl Assembly {
     ///
     /// # Errors
     /// A [`StartError`] that names the thing.
-    pub fn new(config: Config) -> Result<Self, StartError> {
+    pub fn new(config: Config, origin: Origin) -> Result<Self, StartError> {
         let Config { startup, live } = config;
         let state = find_state_directory(&startup)?;
         check_addresses(&startup)?;
@@ -78,25 +91,29 @@ impl Assembly {
         let access_log = start_access_log(&startup, &metrics)?;
         let cache = new_cache(&startup)?;
         let proxies = Arc::new(Proxies::from_environment());
-        let sources = KeySources::new(&live.ruleset, &live.keys, &metrics);
+        let sources = KeySources::new(&live.ruleset, &live.keys, &metrics, None);
         let revocation = live.revocation.as_ref();
         if sources.have_remote() || matches!(revocation, Some(RevocationSource::Remote(_))) {
             proxies.faults().for_each(|fault| log::error!("{fault}"));
         }
         let store = key_store(&sources, &startup, &state)?;
-        let slots = sources.slots.clone();
-        let waiters = Arc::new(KeyWaiters::new(&sources));
-        let refresher = KeyRefresher::new(sources, Arc::clone(&waiters), Arc::clone(&proxies), store);
+        sources.tell_in_force(&metrics, None);
+        let homes = Homes::default();
+        let refresher = KeyRefresher::new(homes.keys.clone(), Arc::clone(&proxies));
+        let key_tasks = refresher.begin(&sources, &KeyTasks::default(), store.as_ref());
+        let all_tried = sources.all_tried();
         let issuers = live.ruleset.issuers.iter().map(|issuer| issuer.name.clone()).collect();
         let revocations =
             RevocationKeeper::new(revocation, &state, issuers, startup.log.subject, Arc::clone(&metrics))?;
         let revocations = Arc::new(revocations);
-        let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), revocation, proxies);
+        let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), homes.revocations.clone(), proxies);
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
+        let fixed = Fixed::of(&startup, &live.ruleset.limits);
         let parts = Parts {
-            gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0)
+            gatekeeper: Gatekeeper::new(live.ruleset, sources.slots.clone(), cache, 0)
                 .with_revocations(Arc::clone(revocations.slot()))
                 .limiting_rates(None, clock::monotonic()),
+            waiters: Arc::new(KeyWaiters::new(&sources)),
             upstreams: Arc::clone(&upstreams),
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             trusted_proxies: live.trusted_proxies,
@@ -104,6 +121,7 @@ impl Assembly {
             document: live.document,
             required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
         };
+        metrics.config_in_force(&origin.sha256, None, clock::unix_time());
         let shared = Arc::new(Shared {
             installed: ArcSwap::from_pointee(Installed::new(parts, &metrics)),
             listeners: startup.listeners.clone(),
@@ -117,28 +135,55 @@ impl Assembly {
             },
             body_timeout: startup.clients.timeouts.body,
             failed_authentications: startup.clients.failed_authentications.map(FailedAuthentications::new),
-            waiters,
             revocations,
         });
-        let health = Arc::new(Health::starting(refresher.all_tried()));
+        let upstream_task = homes.upstreams.spawn(async move {
+            upstreams.resolve_at_start();
+            upstreams.keep_current(std::future::pending()).await;
+        });
+        let sweeping = revocation_watch.sweep();
+        let running = Running {
+            generation: 0,
+            sha256: origin.sha256,
+            revocation_task: live.revocation.as_ref().map(|source| revocation_watch.watch(source)),
+            revocation: live.revocation,
+            sources,
+            key_tasks,
+            store,
+            upstream_task,
+        };
+        let reloader = Arc::new(Reloader {
+            path: origin.path,
+            fixed,
+            shared: Arc::clone(&shared),
+            refresher,
+            state,
+            revocations: revocation_watch,
+            upstreams: homes.upstreams.clone(),
+            reloads: Arc::default(),
+            current: Mutex::new(running),
+        });
+        let health = Arc::new(Health::starting(all_tried.clone()));
         let mut server = new_server(&startup);
         add_listeners(&mut server, &startup, &shared, &certificates);
         add_background(&mut server, "certificates", certificates);
         let readiness = Readiness {
             health: Arc::clone(&health),
             shared: Arc::clone(&shared),
-            all_tried: refresher.all_tried(),
+            all_tried,
+            reloader: Arc::clone(&reloader),
             addresses: startup.listeners.iter().map(|listener| listener.address.clone()).collect(),
         };
-        let grace_period = startup.server.grace_period;
+        let (grace_period, drain_delay) = (startup.server.grace_period, startup.server.drain_delay);
         let history = History::new(&metrics);
-        add_admin(&mut server, startup, &shared, &health, &history);
+        add_admin(&mut server, startup, (&shared, &reloader), &health, &history);
         add_background(&mut server, "history", history);
-        add_background(&mut server, "keys", refresher);
-        add_background(&mut server, "revocations", revocation_watch);
-        add_background(&mut server, "upstreams", UpstreamKeeper { upstreams });
+        add_background(&mut server, "keys", homes.keys);
+        add_background(&mut server, "revocations", homes.revocations);
+        add_background(&mut server, "upstreams", homes.upstreams);
         add_background(&mut server, "readiness", readiness);
-        Ok(Self { server, signals: SignalWatch { health, metrics, access_log, grace_period }, shared })
+        let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, reloader };
+        Ok(Self { server, signals, shared, _sweeping: sweeping })
     }
 
     /// Adds a service of another kind to the process, as the demonstration does.
@@ -268,10 +313,21 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>, c
     }
 }
 
-fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health: &Arc<Health>, history: &History) {
+fn add_admin(
+    server: &mut Server,
+    startup: Startup,
+    (shared, reloader): (&Arc<Shared>, &Arc<Reloader>),
+    health: &Arc<Health>,
+    history: &History,
+) {
     let settings = Arc::new(startup.admin);
-    let app =
-        |access| AdminApp { shared: Arc::clone(shared), health: Arc::clone(health), history: history.clone(), access };
+    let app = |access| AdminApp {
+        shared: Arc::clone(shared),
+        reloader: Arc::clone(reloader),
+        health: Arc::clone(health),
+        history: history.clone(),
+        access,
+    };
     let mut add = |address: &Address, access| {
         let mut service = Service::new(format!("admin {address}"), HttpServer::new_app(app(access)));
         service.threads = Some(1);
@@ -318,22 +374,5 @@ impl<S: AnyService> AnyService for UntilTheEnd<S> {
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
         self.0.listen_addresses()
-    }
-}
-
-/// Keeps what is known of upstreams: their addresses, their health, their certificates.
-struct UpstreamKeeper {
-    upstreams: Arc<Upstreams>,
-}
-
-#[async_trait]
-impl BackgroundService for UpstreamKeeper {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        self.upstreams.resolve_at_start();
-        Arc::clone(&self.upstreams)
-            .keep_current(async move {
-                let _ = shutdown.changed().await;
-            })
-            .await;
     }
 }

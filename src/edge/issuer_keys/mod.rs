@@ -64,9 +64,7 @@ impl KeySources {
         for ((id, issuer), keys) in (0..).map(IssuerId).zip(&ruleset.issuers).zip(sources) {
             let counters = IssuerMetrics::resolve(metrics, &issuer.name);
             let slot = match &keys.source {
-                KeySource::Fixed(set) => {
-                    Arc::new(KeySlot::fixed(Arc::clone(set)))
-                }
+                KeySource::Fixed(set) => Arc::new(KeySlot::fixed(Arc::clone(set))),
                 // No key, no token: what was not read cannot let anybody in.
                 KeySource::Unread => Arc::new(KeySlot::fixed(Arc::new(KeySet::default()))),
                 KeySource::File(file) => {
@@ -125,6 +123,11 @@ impl KeySources {
         self.files.iter().for_each(|(_, issuer)| issuer.door.look_now());
     }
 
+    /// These never came into force: what is told of issuers that are new with them is taken back.
+    pub fn forget(&self, current: &Self, metrics: &Metrics) {
+        self.names.iter().filter(|name| !current.names.contains(name)).for_each(|name| metrics.forget_issuer(name));
+    }
+
     fn same_remote(&self, new: &RemoteIssuer) -> Option<Arc<RemoteIssuer>> {
         let is_same = |known: &RemoteIssuer| {
             known.binding.name == new.binding.name
@@ -135,9 +138,8 @@ impl KeySources {
     }
 
     fn same_file(&self, name: &str, file: &KeyFile, algorithms: Algorithms) -> Option<Arc<FileIssuer>> {
-        let is_same = |known: &FileIssuer| {
-            *known.name == *name && known.file.path == file.path && known.algorithms == algorithms
-        };
+        let is_same =
+            |known: &FileIssuer| *known.name == *name && known.file.path == file.path && known.algorithms == algorithms;
         self.files.iter().map(|(_, known)| known).find(|known| is_same(known)).map(Arc::clone)
     }
 }

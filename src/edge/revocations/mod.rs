@@ -38,8 +38,8 @@ use crate::{
 
 pub use own::ChangeError;
 use remote::ListFetcher;
-pub(in crate::edge) use shown::view_of;
 pub use replaced::NextRevocations;
+pub(in crate::edge) use shown::view_of;
 pub use store::RevocationStore;
 pub use watch::RevocationWatch;
 

@@ -82,8 +82,8 @@ async fn watch_file(keeper: Arc<RevocationKeeper>, path: PathBuf) {
         let mut watched = file.take().unwrap_or_else(new_watch);
         let (task, name) = (Arc::clone(&keeper), path.clone());
         let looked = tokio::task::spawn_blocking(move || {
-            let outcome =
-                watched.look(false, |content| read(&name, content, KnownIssuers::These(&task.issuers.load())).map(Some));
+            let outcome = watched
+                .look(false, |content| read(&name, content, KnownIssuers::These(&task.issuers.load())).map(Some));
             if let Some(outcome) = outcome {
                 task.settle(outcome);
             }
