@@ -48,7 +48,8 @@ impl NextRevocations {
             (Some(RevocationSource::Remote(before)), Some(RevocationSource::Remote(now))) if before.url == now.url => {
                 Operators::Stay
             }
-            (_, None) => Operators::Other(None),
+            (None, None) => Operators::Stay,
+            (Some(_), None) => Operators::Other(None),
             (_, Some(source)) => {
                 let now = clock::unix_time();
                 let mut list = OperatorsList::begin(source, now);
