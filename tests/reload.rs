@@ -91,6 +91,10 @@ fn a_wrong_configuration_changes_nothing_and_is_told_to_all_who_look() {
         assert_eq!((status(gateway, "/more"), status(gateway, "/required")), (404, 200), "{to}");
         let metric = |name: &str| gateway.metric(|line| line.starts_with(name));
         assert_eq!(metric("portcullis_config_last_reload_successful "), 0.0, "{to}");
+        assert!(
+            eventually(PATIENCE, || (metric("portcullis_config_outdated ") == 1.0).then_some(())).is_some(),
+            "{to}"
+        );
         assert_eq!(metric("portcullis_config_reloads_total{result=\"failure\"}"), f64::from(at), "{to}");
         std::fs::write(gateway.config_file(), &text).unwrap();
     }

@@ -101,7 +101,8 @@ pub fn load_text(
     Loaded { config, problems, skipped, sha256: sha256(text) }
 }
 
-fn sha256(text: &[u8]) -> String {
+/// By what a text is known: SHA-256 in hexadecimal digits.
+pub fn sha256(text: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

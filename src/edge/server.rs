@@ -58,7 +58,7 @@ pub struct Assembly {
     signals: SignalWatch,
     shared: Arc<Shared>,
     /// Held for as long as the process runs.
-    _sweeping: Task,
+    _held: [Task; 2],
 }
 
 /// Where the tasks of the background run: one thread for each kind.
@@ -163,6 +163,7 @@ impl Assembly {
             reloads: Arc::default(),
             current: Mutex::new(running),
         });
+        let comparing = homes.keys.spawn(Arc::clone(&reloader).compare_with_file());
         let health = Arc::new(Health::starting(all_tried.clone()));
         let mut server = new_server(&startup);
         add_listeners(&mut server, &startup, &shared, &certificates);
@@ -183,7 +184,7 @@ impl Assembly {
         add_background(&mut server, "upstreams", homes.upstreams);
         add_background(&mut server, "readiness", readiness);
         let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, reloader };
-        Ok(Self { server, signals, shared, _sweeping: sweeping })
+        Ok(Self { server, signals, shared, _held: [sweeping, comparing] })
     }
 
     /// Adds a service of another kind to the process, as the demonstration does.

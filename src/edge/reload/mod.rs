@@ -15,11 +15,12 @@ pub use record::{LastReload, Origin, ReloadError, Reloads};
 
 use crate::{
     config::{
+        bounds::DOCUMENT_BYTES_MAX,
         load::{self, Loaded, Secrets},
         settings::{Config, Live, RevocationSource},
     },
     edge::{
-        clock,
+        clock, files,
         installed::{Installed, Parts},
         issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyTasks, KeyWaiters},
         proxy::Shared,
@@ -32,6 +33,8 @@ use crate::{
     state::gatekeeper::Gatekeeper,
 };
 
+/// How often it is looked whether the file is another than what is in force.
+const LOOK: Duration = Duration::from_secs(2);
 /// Longest wait for the first keys of issuers that are new.
 const WARM_PATIENCE: Duration = Duration::from_secs(7);
 
@@ -100,6 +103,21 @@ impl Reloader {
         self.reloads.note(outcome.as_ref().err());
         systemd::ready(&self.status());
         outcome
+    }
+
+    /// Looks again and again whether the file is what is in force, for the metric.
+    pub async fn compare_with_file(self: Arc<Self>) {
+        let Some(path) = self.path.clone() else { return };
+        loop {
+            let path = path.clone();
+            let read = move || files::read_file(&path, DOCUMENT_BYTES_MAX as u64);
+            if let Ok(text) = tokio::task::spawn_blocking(read).await {
+                let running = self.current.lock().await;
+                let is_same = text.is_ok_and(|text| load::sha256(&text) == running.sha256);
+                self.shared.metrics.config_is_outdated(!is_same);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// One line for people: what serves, and what became of the last reload.
