@@ -46,6 +46,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new().expect("metr
 static INSTALLED: LazyLock<Arc<Installed>> = LazyLock::new(|| {
     let config = house::config();
     let parts = Parts {
+        waiters: Default::default(),
         upstreams: Arc::new(Upstreams::new(&config.live.upstreams).expect("upstreams")),
         upstream_names: vec!["echo".into()],
         drop_underscore_headers: false,

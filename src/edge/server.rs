@@ -28,7 +28,7 @@ use crate::{
         guard::{Entrance, Guard, Guarded, HeadBounds, panics},
         http2,
         installed::{Installed, Parts},
-        issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyTasks, KeyWaiters},
+        issuer_keys::{AllTried, KeyRefresher, KeySources, KeyStore, KeyTasks, KeyWaiters},
         jwks_client::Proxies,
         metrics::Metrics,
         open_files,
@@ -163,6 +163,43 @@ impl Assembly {
             reloads: Arc::default(),
             current: Mutex::new(running),
         });
+        let prepared = Prepared { startup, shared, reloader, all_tried, certificates, homes, access_log, sweeping };
+        Ok(prepared.assembled())
+    }
+
+    /// Adds a service of another kind to the process, as the demonstration does.
+    pub fn add_service(&mut self, service: impl AnyService + 'static) {
+        self.server.add_service(service);
+    }
+
+    /// Runs until the process is asked to stop, and ends it.
+    pub fn run(self) -> ! {
+        let access_log = self.signals.access_log.clone();
+        panics::tell_places_only();
+        self.server.run(RunArgs { shutdown_signal: Box::new(self.signals) });
+        if let Some(log) = access_log {
+            let _ = log.close(Duration::from_secs(1));
+        }
+        std::process::exit(0)
+    }
+}
+
+/// All that a process is made of, before its services are.
+struct Prepared {
+    startup: Startup,
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+    all_tried: AllTried,
+    certificates: CertificateWatch,
+    homes: Homes,
+    access_log: Option<Arc<AccessLog>>,
+    sweeping: Task,
+}
+
+impl Prepared {
+    fn assembled(self) -> Assembly {
+        let Self { startup, shared, reloader, all_tried, certificates, homes, access_log, sweeping } = self;
+        let metrics = Arc::clone(&shared.metrics);
         let comparing = homes.keys.spawn(Arc::clone(&reloader).compare_with_file());
         let health = Arc::new(Health::starting(all_tried.clone()));
         let mut server = new_server(&startup);
@@ -184,23 +221,7 @@ impl Assembly {
         add_background(&mut server, "upstreams", homes.upstreams);
         add_background(&mut server, "readiness", readiness);
         let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, reloader };
-        Ok(Self { server, signals, shared, _held: [sweeping, comparing] })
-    }
-
-    /// Adds a service of another kind to the process, as the demonstration does.
-    pub fn add_service(&mut self, service: impl AnyService + 'static) {
-        self.server.add_service(service);
-    }
-
-    /// Runs until the process is asked to stop, and ends it.
-    pub fn run(self) -> ! {
-        let access_log = self.signals.access_log.clone();
-        panics::tell_places_only();
-        self.server.run(RunArgs { shutdown_signal: Box::new(self.signals) });
-        if let Some(log) = access_log {
-            let _ = log.close(Duration::from_secs(1));
-        }
-        std::process::exit(0)
+        Assembly { server, signals, shared, _held: [sweeping, comparing] }
     }
 }
 
