@@ -40,5 +40,6 @@ pub mod systemd;
 pub mod target;
 pub mod task_home;
 pub mod tls;
+mod until_the_end;
 pub mod upstream;
 pub mod world;

@@ -5,11 +5,10 @@
 use std::{fmt, fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use pingora::apps::http_app::HttpServer;
 use pingora_core::{
     apps::HttpServerOptions,
-    server::{ListenFds, RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    server::{RunArgs, Server, configuration::ServerConf},
     services::{
         Service as AnyService,
         background::{BackgroundService, background_service},
@@ -43,6 +42,7 @@ use crate::{
         state_directory::{self, StatePlace},
         task_home::{Task, TaskHome},
         tls::{self, CertificateWatch},
+        until_the_end::UntilTheEnd,
         upstream::Upstreams,
     },
     gate::route::ListenerId,
@@ -103,9 +103,8 @@ impl Assembly {
         let key_tasks = refresher.begin(&sources, &KeyTasks::default(), store.as_ref());
         let all_tried = sources.all_tried();
         let issuers = live.ruleset.issuers.iter().map(|issuer| issuer.name.clone()).collect();
-        let revocations =
-            RevocationKeeper::new(revocation, &state, issuers, startup.log.subject, Arc::clone(&metrics))?;
-        let revocations = Arc::new(revocations);
+        let revocations = RevocationKeeper::new(revocation, &state, issuers, startup.log.subject, Arc::clone(&metrics));
+        let revocations = Arc::new(revocations?);
         let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), homes.revocations.clone(), proxies);
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
         let fixed = Fixed::of(&startup, &live.ruleset.limits);
@@ -122,21 +121,8 @@ impl Assembly {
             required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
         };
         metrics.config_in_force(&origin.sha256, None, clock::unix_time());
-        let shared = Arc::new(Shared {
-            installed: ArcSwap::from_pointee(Installed::new(parts, &metrics)),
-            listeners: startup.listeners.clone(),
-            failed_authentications_rate: startup.clients.failed_authentications,
-            metrics: Arc::clone(&metrics),
-            reporter: Reporter {
-                access_log: access_log.clone(),
-                subject: startup.log.subject,
-                client_ip: startup.log.client_ip,
-                rejections: RecentRejections::default(),
-            },
-            body_timeout: startup.clients.timeouts.body,
-            failed_authentications: startup.clients.failed_authentications.map(FailedAuthentications::new),
-            revocations,
-        });
+        let installed = Installed::new(parts, &metrics);
+        let shared = Arc::new(new_shared(&startup, installed, &metrics, access_log.clone(), revocations));
         let upstream_task = homes.upstreams.spawn(async move {
             upstreams.resolve_at_start();
             upstreams.keep_current(std::future::pending()).await;
@@ -222,6 +208,30 @@ impl Prepared {
         add_background(&mut server, "readiness", readiness);
         let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, reloader };
         Assembly { server, signals, shared, _held: [sweeping, comparing] }
+    }
+}
+
+fn new_shared(
+    startup: &Startup,
+    installed: Installed,
+    metrics: &Arc<Metrics>,
+    access_log: Option<Arc<AccessLog>>,
+    revocations: Arc<RevocationKeeper>,
+) -> Shared {
+    Shared {
+        installed: ArcSwap::from_pointee(installed),
+        listeners: startup.listeners.clone(),
+        failed_authentications_rate: startup.clients.failed_authentications,
+        metrics: Arc::clone(metrics),
+        reporter: Reporter {
+            access_log,
+            subject: startup.log.subject,
+            client_ip: startup.log.client_ip,
+            rejections: RecentRejections::default(),
+        },
+        body_timeout: startup.clients.timeouts.body,
+        failed_authentications: startup.clients.failed_authentications.map(FailedAuthentications::new),
+        revocations,
     }
 }
 
@@ -373,28 +383,4 @@ fn add_background<B: BackgroundService + Send + Sync + 'static>(server: &mut Ser
     let mut service = background_service(name, task);
     service.threads = Some(1);
     server.add_service(service);
-}
-
-/// A service that goes on while the process drains, so that whoever asks for readiness is told 503 instead of nothing.
-struct UntilTheEnd<S>(S);
-
-#[async_trait]
-impl<S: AnyService> AnyService for UntilTheEnd<S> {
-    async fn start_service(&mut self, sockets: Option<ListenFds>, _: ShutdownWatch, accepting: usize) {
-        // The sender stays alive and silent for as long as the service runs.
-        let (_silent, never) = tokio::sync::watch::channel(false);
-        self.0.start_service(sockets, never, accepting).await;
-    }
-
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn threads(&self) -> Option<usize> {
-        self.0.threads()
-    }
-
-    fn listen_addresses(&self) -> Option<Vec<String>> {
-        self.0.listen_addresses()
-    }
 }
