@@ -28,12 +28,23 @@ fn systemd_is_told_when_the_process_is_ready_alive_and_stopping() {
     assert!(ready.starts_with("READY=1\n") && ready.contains("STATUS=listening on "), "{ready:?}");
     assert!(next(&socket).contains("WATCHDOG=1"));
     assert!(next(&socket).contains("WATCHDOG=1"), "again and again");
+    let other = || std::iter::from_fn(|| Some(next(&socket))).find(|message| !message.contains("WATCHDOG=1")).unwrap();
     gateway.signal("HUP");
+    let reloading = other();
+    let moment = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap_or_else(|| panic!("{reloading:?}"));
+    assert!(moment.trim().parse::<u64>().unwrap() > 0, "{reloading:?}");
+    let reloaded = other();
+    assert!(reloaded.starts_with("READY=1\nSTATUS=") && reloaded.contains("1 of 1 issuers with"), "{reloaded:?}");
+    std::fs::write(gateway.config_file(), "listeners: nowhere\n").unwrap();
+    gateway.signal("HUP");
+    assert!(other().starts_with("RELOADING=1\n"));
+    let failed = other();
+    assert!(failed.starts_with("READY=1\nSTATUS=") && failed.contains("RELOAD FAILED"), "{failed:?}");
     gateway.signal("USR1");
     gateway.signal("USR2");
     assert_eq!(gateway.get("/x", &[]).status, 200, "no such signal ends it");
     gateway.signal("TERM");
-    let stopping = std::iter::from_fn(|| Some(next(&socket))).find(|message| !message.contains("WATCHDOG=1")).unwrap();
+    let stopping = other();
     assert!(stopping.starts_with("STOPPING=1\n"), "{stopping:?}");
     assert_eq!(gateway.end(PATIENCE).code(), Some(0));
 }

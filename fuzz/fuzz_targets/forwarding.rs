@@ -49,6 +49,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new().expect("metr
 static INSTALLED: LazyLock<Arc<Installed>> = LazyLock::new(|| {
     let config = house::config();
     let parts = Parts {
+        waiters: Default::default(),
         upstreams: Arc::new(Upstreams::new(&config.live.upstreams).expect("upstreams")),
         upstream_names: vec!["echo".into()],
         trusted_proxies: TrustedProxies::default(),

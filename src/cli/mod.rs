@@ -23,6 +23,7 @@ pub mod logging;
 pub mod moment;
 pub mod new_file;
 pub mod policy_test;
+pub mod reload;
 pub mod revoke;
 pub mod run;
 pub mod schema;
@@ -167,6 +168,7 @@ enum Verb {
     Token(token::TokenArguments),
     Ca(ca::CaArguments),
     Healthcheck(healthcheck::HealthcheckArguments),
+    Reload(reload::ReloadArguments),
     Revoke(Box<revoke::RevokeArguments>),
     Unrevoke(revoke::UnrevokeArguments),
     Revocations(revoke::RevocationsArguments),
@@ -188,6 +190,7 @@ impl Verb {
             Self::Token(arguments) => token::run(arguments, output),
             Self::Ca(arguments) => ca::run(arguments, output),
             Self::Healthcheck(arguments) => healthcheck::run(arguments, output),
+            Self::Reload(arguments) => reload::run(arguments, output),
             Self::Revoke(arguments) => revoke::revoke(arguments, output),
             Self::Unrevoke(arguments) => revoke::unrevoke(arguments, output),
             Self::Revocations(arguments) => revoke::revocations(arguments, output),
@@ -291,6 +294,8 @@ mod tests {
             "portcullis ca show",
             "portcullis ca show orders --format json --at 2026-11-23T09:30:00Z",
             "portcullis healthcheck --admin unix:/run/portcullis/admin.sock",
+            "portcullis reload",
+            "portcullis reload --admin unix:/run/portcullis/admin.sock",
             "portcullis revoke --issuer main --sub u1 --note left",
             "portcullis revoke --sid s1 --for 24h --admin 127.0.0.1:9400 --token-file write.token",
             "portcullis unrevoke 0123456789abcdef",
@@ -302,7 +307,7 @@ mod tests {
             assert!(parse(line).is_ok(), "{line}");
         }
         for line in [
-            "portcullis reload",
+            "portcullis reload extra",
             "portcullis run extra",
             "portcullis explain",
             "portcullis explain --claims {} /",

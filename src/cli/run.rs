@@ -4,9 +4,13 @@ use std::io::Write;
 use clap::Args;
 
 use crate::{
-    cli::{CommandError, ExitStatus, config_file::ConfigFile, logging},
+    cli::{
+        CommandError, ExitStatus,
+        config_file::{ConfigFile, ConfigSource},
+        logging,
+    },
     config::load::Secrets,
-    edge::{server::Assembly, signals},
+    edge::{reload::Origin, server::Assembly, signals},
 };
 
 const EXAMPLES: &str = "\
@@ -43,5 +47,10 @@ pub fn run(arguments: &RunArguments, _output: &mut dyn Write) -> Result<ExitStat
     for problem in loaded.problems.sorted() {
         log::warn!("{}", loaded.problems.render_one(problem).lines().next().unwrap_or_default());
     }
-    Assembly::new(config).map_err(CommandError::failed)?.run()
+    let path = match arguments.config.source() {
+        // From where the process is now, wherever it may go.
+        ConfigSource::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+        ConfigSource::StandardInput => None,
+    };
+    Assembly::new(config, Origin { path, sha256: loaded.sha256 }).map_err(CommandError::failed)?.run()
 }

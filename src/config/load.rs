@@ -41,6 +41,8 @@ pub struct Loaded {
     pub problems: Problems,
     /// The secret files that were not read; none with [`Secrets::Read`].
     pub skipped: Vec<SkippedSecret>,
+    /// SHA-256 of the text, in hexadecimal digits; empty when it could not be read.
+    pub sha256: String,
 }
 
 /// Reads the configuration in a file; relative paths in it start from its directory.
@@ -54,7 +56,7 @@ pub fn load(path: &Path, surroundings: &dyn Surroundings, secrets: Secrets) -> L
             let source = problems.add_source(name, "");
             let message = format!("cannot read the configuration: {error}");
             problems.add(ConfigError::error(Position::whole(source), &KeyPath::root(), message));
-            Loaded { config: None, problems, skipped: Vec::new() }
+            Loaded { config: None, problems, skipped: Vec::new(), sha256: String::new() }
         }
     }
 }
@@ -96,5 +98,11 @@ pub fn load_text(
     let Context { problems, skipped, .. } = context;
     // Problems of the text itself, such as a key that is there twice, spoil what was made of it.
     let config = config.filter(|_| !problems.has_errors());
-    Loaded { config, problems, skipped }
+    Loaded { config, problems, skipped, sha256: sha256(text) }
+}
+
+/// By what a text is known: SHA-256 in hexadecimal digits.
+pub fn sha256(text: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

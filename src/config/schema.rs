@@ -199,7 +199,7 @@ mod tests {
             "server: {treads: 4}",
             "server: {threads: four}",
             "server: {threads: 4000}",
-            "server: {drain_delay: 0s}",
+            "server: {upgrade_socket: a.sock}",
             "log: {access: xml}",
             "token: {sources: []}",
             "token: {sources: [{header: A, websocket_protocol: b}]}",

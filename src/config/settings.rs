@@ -84,7 +84,7 @@ impl fmt::Display for Address {
 }
 
 /// The operators' interface.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Admin {
     /// Where it listens; nothing when it is off.
     pub address: Option<Address>,
@@ -103,6 +103,8 @@ pub struct Server {
     pub threads: Option<usize>,
     /// Longest time from the request to stop until the process ends.
     pub grace_period: Duration,
+    /// How long connections are still accepted after the request to stop; shorter than the grace period.
+    pub drain_delay: Duration,
     /// Where state is kept.
     pub state_directory: StateDirectory,
 }

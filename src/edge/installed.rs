@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::{
     edge::{
         assertions::Assertions,
+        issuer_keys::KeyWaiters,
         metrics::{Metrics, RouteMetrics, UNMATCHED, UpstreamMetrics},
         upstream::Upstreams,
     },
@@ -24,6 +25,8 @@ use crate::{
 pub struct Installed {
     /// Decides.
     pub gatekeeper: Gatekeeper,
+    /// Requests that wait for keys.
+    pub waiters: Arc<KeyWaiters>,
     /// Where requests go.
     pub upstreams: Arc<Upstreams>,
     /// Whose word on clients is taken.
@@ -66,6 +69,8 @@ pub struct InstalledRoute {
 pub struct Parts {
     /// Decides.
     pub gatekeeper: Gatekeeper,
+    /// Requests that wait for keys.
+    pub waiters: Arc<KeyWaiters>,
     /// Where requests go.
     pub upstreams: Arc<Upstreams>,
     /// Names of the upstreams, by position.
@@ -114,6 +119,7 @@ impl Installed {
             upstream_metrics,
             upstream_names: parts.upstream_names,
             gatekeeper: parts.gatekeeper,
+            waiters: parts.waiters,
             upstreams: parts.upstreams,
             trusted_proxies: parts.trusted_proxies,
             assertions: parts.assertions,

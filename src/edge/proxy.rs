@@ -23,7 +23,6 @@ use crate::{
         framing,
         guard::{Connection, Fault, guard_http2_stream},
         installed::Installed,
-        issuer_keys::KeyWaiters,
         metrics::Metrics,
         redirect,
         report::Reporter,
@@ -76,8 +75,6 @@ pub struct Shared {
     pub body_timeout: Duration,
     /// Which addresses presented too many tokens that failed; nothing without a limit.
     pub failed_authentications: Option<FailedAuthentications>,
-    /// Requests that wait for keys.
-    pub waiters: Arc<KeyWaiters>,
     /// The revocations in force.
     pub revocations: Arc<RevocationKeeper>,
 }
@@ -115,7 +112,7 @@ impl Gateway {
 
     async fn await_keys(&self, issuer: IssuerId, exchange: &Exchange) -> Patience {
         match exchange.installed.gatekeeper.slot(issuer) {
-            Some(slot) => self.shared.waiters.wait(issuer, slot).await,
+            Some(slot) => exchange.installed.waiters.wait(issuer, slot).await,
             None => Patience::NotFetched,
         }
     }

@@ -1,12 +1,17 @@
 //! Says when the process is ready, and feeds the watchdog.
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use pingora_core::{server::ShutdownWatch, services::background::BackgroundService};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
     config::settings::Address,
-    edge::{admin::health::Health, issuer_keys::AllTried, proxy::Shared, systemd},
+    edge::{admin::health::Health, issuer_keys::AllTried, proxy::Shared, reload::Reloader, systemd},
 };
 
 /// Longest wait for the listeners to accept connections.
@@ -20,6 +25,8 @@ pub struct Readiness {
     pub health: Arc<Health>,
     /// What the listeners share.
     pub shared: Arc<Shared>,
+    /// Says how things stand.
+    pub reloader: Arc<Reloader>,
     /// Whether every issuer was tried once.
     pub all_tried: AllTried,
     /// The listeners' addresses.
@@ -44,7 +51,7 @@ impl BackgroundService for Readiness {
         if !readiness.is_ready() {
             log::warn!("not ready yet: {}", readiness.described(false).replace('\n', " "));
         }
-        systemd::ready(&format!("listening on {}", addresses.join(", ")));
+        systemd::ready(&format!("listening on {}; {}", addresses.join(", "), self.reloader.status()));
         let Some(interval) = systemd::watchdog_interval() else { return };
         let Some(address) = self.addresses.first() else { return };
         loop {
@@ -52,25 +59,58 @@ impl BackgroundService for Readiness {
                 _ = shutdown.changed() => return,
                 () = tokio::time::sleep(interval / 2) => {}
             }
-            if tokio::time::timeout(interval / 4, until_it_accepts(address)).await.is_ok() {
+            if tokio::time::timeout(interval / 4, until_it_hangs_up(address)).await.is_ok() {
                 systemd::alive();
             }
         }
     }
 }
 
+/// Whether the listener is alive: the system takes connections by itself, so that one is opened and ended, and the listener's
+/// own answer to that is awaited, which is to end it too.
+async fn until_it_hangs_up(address: &Address) {
+    loop {
+        let answered = match address {
+            Address::Tcp(address) => match tokio::net::TcpStream::connect(reachable(*address)).await {
+                Ok(stream) => is_ended_by_the_other(stream).await,
+                Err(_) => false,
+            },
+            Address::Unix(path) => match tokio::net::UnixStream::connect(path).await {
+                Ok(stream) => is_ended_by_the_other(stream).await,
+                Err(_) => false,
+            },
+        };
+        if answered {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn is_ended_by_the_other(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> bool {
+    let _ = stream.shutdown().await;
+    let mut rest = [0; 512];
+    loop {
+        match stream.read(&mut rest).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return true,
+        }
+    }
+}
+
+/// The address to connect to for one that listens everywhere.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback: IpAddr = if address.is_ipv4() { [127, 0, 0, 1].into() } else { Ipv6Addr::LOCALHOST.into() };
+        address.set_ip(loopback);
+    }
+    address
+}
+
 async fn until_it_accepts(address: &Address) {
     loop {
         let accepted = match address {
-            Address::Tcp(address) => {
-                let mut reachable = *address;
-                if reachable.ip().is_unspecified() {
-                    let loopback: std::net::IpAddr =
-                        if reachable.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
-                    reachable.set_ip(loopback);
-                }
-                tokio::net::TcpStream::connect(reachable).await.is_ok()
-            }
+            Address::Tcp(address) => tokio::net::TcpStream::connect(reachable(*address)).await.is_ok(),
             Address::Unix(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
         };
         if accepted {

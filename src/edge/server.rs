@@ -5,11 +5,10 @@
 use std::{fmt, fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use pingora::apps::http_app::HttpServer;
 use pingora_core::{
     apps::HttpServerOptions,
-    server::{ListenFds, RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    server::{RunArgs, Server, configuration::ServerConf},
     services::{
         Service as AnyService,
         background::{BackgroundService, background_service},
@@ -17,9 +16,10 @@ use pingora_core::{
     },
 };
 use pingora_proxy::http_proxy;
+use tokio::sync::Mutex;
 
 use crate::{
-    config::settings::{AccessFormat, Address, Config, Live, LogOutput, RevocationSource, Startup, StateDirectory},
+    config::settings::{AccessFormat, Address, Config, LogOutput, RevocationSource, Startup, StateDirectory},
     edge::{
         access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health, status::History},
@@ -28,7 +28,7 @@ use crate::{
         guard::{Entrance, Guard, Guarded, HeadBounds, panics},
         http2,
         installed::{Installed, Parts},
-        issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyWaiters},
+        issuer_keys::{AllTried, KeyRefresher, KeySources, KeyStore, KeyTasks, KeyWaiters},
         jwks_client::Proxies,
         metrics::Metrics,
         open_files,
@@ -36,11 +36,14 @@ use crate::{
         proxy::{Gateway, Shared},
         readiness::Readiness,
         rejections::RecentRejections,
+        reload::{Fixed, Origin, Reloader, Running},
         report::Reporter,
         revocations::{RevocationKeeper, RevocationWatch},
         signals::SignalWatch,
         state_directory::{self, StatePlace},
+        task_home::{Task, TaskHome},
         tls::{self, CertificateWatch},
+        until_the_end::UntilTheEnd,
         upstream::Upstreams,
     },
     gate::route::ListenerId,
@@ -55,6 +58,16 @@ pub struct Assembly {
     server: Server,
     signals: SignalWatch,
     shared: Arc<Shared>,
+    /// Held for as long as the process runs.
+    _held: [Task; 2],
+}
+
+/// Where the tasks of the background run: one thread for each kind.
+#[derive(Default)]
+struct Homes {
+    keys: TaskHome,
+    revocations: TaskHome,
+    upstreams: TaskHome,
 }
 
 impl fmt::Debug for Assembly {
@@ -68,7 +81,7 @@ impl Assembly {
     ///
     /// # Errors
     /// A [`StartError`] that names the thing.
-    pub fn new(config: Config) -> Result<Self, StartError> {
+    pub fn new(config: Config, origin: Origin) -> Result<Self, StartError> {
         let Config { startup, live } = config;
         let state = find_state_directory(&startup)?;
         check_addresses(&startup)?;
@@ -79,25 +92,30 @@ impl Assembly {
         let access_log = start_access_log(&startup, &metrics)?;
         let cache = new_cache(&startup)?;
         let proxies = Arc::new(Proxies::from_environment());
-        let sources = KeySources::new(&live.ruleset, &live.keys, &metrics);
+        let sources = KeySources::new(&live.ruleset, &live.keys, &metrics, None);
         let revocation = live.revocation.as_ref();
         if sources.have_remote() || matches!(revocation, Some(RevocationSource::Remote(_))) {
             proxies.faults().for_each(|fault| log::error!("{fault}"));
         }
         let store = key_store(&sources, &startup, &state)?;
-        let slots = sources.slots.clone();
-        let waiters = Arc::new(KeyWaiters::new(&sources));
-        let refresher = KeyRefresher::new(sources, Arc::clone(&waiters), Arc::clone(&proxies), store);
+        sources.tell_in_force(&metrics, None);
+        let homes = Homes::default();
+        let refresher = KeyRefresher::new(homes.keys.clone(), Arc::clone(&proxies));
+        let key_tasks = refresher.begin(&sources, &KeyTasks::default(), store.as_ref());
+        let all_tried = sources.all_tried();
         let issuers = live.ruleset.issuers.iter().map(|issuer| issuer.name.clone()).collect();
-        let told = (startup.log.subject, Arc::clone(&metrics));
-        let revocations = Arc::new(RevocationKeeper::new(revocation, &state, issuers, told.0, told.1)?);
-        let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), revocation, proxies);
+        let revocations = RevocationKeeper::new(revocation, &state, issuers, startup.log.subject, Arc::clone(&metrics));
+        let revocations = Arc::new(revocations?);
+        let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), homes.revocations.clone(), proxies);
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
+        let fixed = Fixed::of(&startup, &live.ruleset.limits);
         let parts = Parts {
-            assertions: new_assertions(&live, &startup, &state)?,
-            gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0)
+            assertions: Assertions::of(live.assertion.as_ref(), &state, startup.claims_cache)
+                .map_err(StartError::AssertionKey)?,
+            gatekeeper: Gatekeeper::new(live.ruleset, sources.slots.clone(), cache, 0)
                 .with_revocations(Arc::clone(revocations.slot()))
                 .limiting_rates(None, clock::monotonic()),
+            waiters: Arc::new(KeyWaiters::new(&sources)),
             upstreams: Arc::clone(&upstreams),
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             trusted_proxies: live.trusted_proxies,
@@ -105,40 +123,37 @@ impl Assembly {
             document: live.document,
             required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
         };
-        let shared = Arc::new(Shared {
-            installed: ArcSwap::from_pointee(Installed::new(parts, &metrics)),
-            listeners: startup.listeners.clone(),
-            failed_authentications_rate: startup.clients.failed_authentications,
-            metrics: Arc::clone(&metrics),
-            reporter: Reporter {
-                access_log: access_log.clone(),
-                subject: startup.log.subject,
-                client_ip: startup.log.client_ip,
-                rejections: RecentRejections::default(),
-            },
-            body_timeout: startup.clients.timeouts.body,
-            failed_authentications: startup.clients.failed_authentications.map(FailedAuthentications::new),
-            waiters,
-            revocations,
+        metrics.config_in_force(&origin.sha256, None, clock::unix_time());
+        let installed = Installed::new(parts, &metrics);
+        let shared = Arc::new(new_shared(&startup, installed, &metrics, access_log.clone(), revocations));
+        let upstream_task = homes.upstreams.spawn(async move {
+            upstreams.resolve_at_start();
+            upstreams.keep_current(std::future::pending()).await;
         });
-        let health = Arc::new(Health::starting(refresher.all_tried()));
-        let mut server = new_server(&startup);
-        add_listeners(&mut server, &startup, &shared, &certificates);
-        add_file_watches(&mut server, certificates, &shared);
-        let readiness = Readiness {
-            health: Arc::clone(&health),
-            shared: Arc::clone(&shared),
-            all_tried: refresher.all_tried(),
-            addresses: startup.listeners.iter().map(|listener| listener.address.clone()).collect(),
+        let sweeping = revocation_watch.sweep();
+        let running = Running {
+            generation: 0,
+            sha256: origin.sha256,
+            revocation_task: live.revocation.as_ref().map(|source| revocation_watch.watch(source)),
+            revocation: live.revocation,
+            sources,
+            key_tasks,
+            store,
+            upstream_task,
         };
-        let grace_period = startup.server.grace_period;
-        let history = History::new(&metrics);
-        add_admin(&mut server, startup, &shared, &health, history);
-        add_background(&mut server, "keys", refresher);
-        add_background(&mut server, "revocations", revocation_watch);
-        add_background(&mut server, "upstreams", UpstreamKeeper { upstreams });
-        add_background(&mut server, "readiness", readiness);
-        Ok(Self { server, signals: SignalWatch { health, metrics, access_log, grace_period }, shared })
+        let reloader = Arc::new(Reloader {
+            path: origin.path,
+            fixed,
+            shared: Arc::clone(&shared),
+            refresher,
+            state,
+            revocations: revocation_watch,
+            upstreams: homes.upstreams.clone(),
+            reloads: Arc::default(),
+            current: Mutex::new(running),
+        });
+        let prepared = Prepared { startup, shared, reloader, all_tried, certificates, homes, access_log, sweeping };
+        Ok(prepared.assembled())
     }
 
     /// Adds a service of another kind to the process, as the demonstration does.
@@ -155,6 +170,70 @@ impl Assembly {
             let _ = log.close(Duration::from_secs(1));
         }
         std::process::exit(0)
+    }
+}
+
+/// All that a process is made of, before its services are.
+struct Prepared {
+    startup: Startup,
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+    all_tried: AllTried,
+    certificates: CertificateWatch,
+    homes: Homes,
+    access_log: Option<Arc<AccessLog>>,
+    sweeping: Task,
+}
+
+impl Prepared {
+    fn assembled(self) -> Assembly {
+        let Self { startup, shared, reloader, all_tried, certificates, homes, access_log, sweeping } = self;
+        let metrics = Arc::clone(&shared.metrics);
+        let comparing = homes.keys.spawn(Arc::clone(&reloader).compare_with_file());
+        let health = Arc::new(Health::starting(all_tried.clone()));
+        let mut server = new_server(&startup);
+        add_listeners(&mut server, &startup, &shared, &certificates);
+        add_file_watches(&mut server, certificates, &shared);
+        let readiness = Readiness {
+            health: Arc::clone(&health),
+            shared: Arc::clone(&shared),
+            all_tried,
+            reloader: Arc::clone(&reloader),
+            addresses: startup.listeners.iter().map(|listener| listener.address.clone()).collect(),
+        };
+        let (grace_period, drain_delay) = (startup.server.grace_period, startup.server.drain_delay);
+        let history = History::new(&metrics);
+        add_admin(&mut server, startup, (&shared, &reloader), &health, history);
+        add_background(&mut server, "keys", homes.keys);
+        add_background(&mut server, "revocations", homes.revocations);
+        add_background(&mut server, "upstreams", homes.upstreams);
+        add_background(&mut server, "readiness", readiness);
+        let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, reloader };
+        Assembly { server, signals, shared, _held: [sweeping, comparing] }
+    }
+}
+
+fn new_shared(
+    startup: &Startup,
+    installed: Installed,
+    metrics: &Arc<Metrics>,
+    access_log: Option<Arc<AccessLog>>,
+    revocations: Arc<RevocationKeeper>,
+) -> Shared {
+    Shared {
+        installed: ArcSwap::from_pointee(installed),
+        listeners: startup.listeners.clone(),
+        failed_authentications_rate: startup.clients.failed_authentications,
+        metrics: Arc::clone(metrics),
+        reporter: Reporter {
+            access_log,
+            subject: startup.log.subject,
+            client_ip: startup.log.client_ip,
+            rejections: RecentRejections::default(),
+        },
+        body_timeout: startup.clients.timeouts.body,
+        failed_authentications: startup.clients.failed_authentications.map(FailedAuthentications::new),
+        revocations,
     }
 }
 
@@ -183,12 +262,6 @@ fn new_cache(startup: &Startup) -> Result<Arc<ClaimsCache>, StartError> {
     let mut secret = [0; 32];
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| StartError::Randomness)?;
     Ok(Arc::new(ClaimsCache::new(startup.claims_cache, secret)))
-}
-
-fn new_assertions(live: &Live, startup: &Startup, state: &StatePlace) -> Result<Option<Arc<Assertions>>, StartError> {
-    let Some(settings) = &live.assertion else { return Ok(None) };
-    let made = Assertions::new(settings, state, startup.claims_cache).map_err(StartError::AssertionKey)?;
-    Ok(Some(Arc::new(made)))
 }
 
 fn start_access_log(startup: &Startup, metrics: &Metrics) -> Result<Option<Arc<AccessLog>>, StartError> {
@@ -283,10 +356,21 @@ fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>, c
     }
 }
 
-fn add_admin(server: &mut Server, startup: Startup, shared: &Arc<Shared>, health: &Arc<Health>, history: History) {
+fn add_admin(
+    server: &mut Server,
+    startup: Startup,
+    (shared, reloader): (&Arc<Shared>, &Arc<Reloader>),
+    health: &Arc<Health>,
+    history: History,
+) {
     let settings = Arc::new(startup.admin);
-    let app =
-        |access| AdminApp { shared: Arc::clone(shared), health: Arc::clone(health), history: history.clone(), access };
+    let app = |access| AdminApp {
+        shared: Arc::clone(shared),
+        reloader: Arc::clone(reloader),
+        health: Arc::clone(health),
+        history: history.clone(),
+        access,
+    };
     let mut add = |address: &Address, access| {
         let mut service = Service::new(format!("admin {address}"), HttpServer::new_app(app(access)));
         service.threads = Some(1);
@@ -317,45 +401,4 @@ fn add_background<B: BackgroundService + Send + Sync + 'static>(server: &mut Ser
     let mut service = background_service(name, task);
     service.threads = Some(1);
     server.add_service(service);
-}
-
-/// A service that goes on while the process drains, so that whoever asks for readiness is told 503 instead of nothing.
-struct UntilTheEnd<S>(S);
-
-#[async_trait]
-impl<S: AnyService> AnyService for UntilTheEnd<S> {
-    async fn start_service(&mut self, sockets: Option<ListenFds>, _: ShutdownWatch, accepting: usize) {
-        // The sender stays alive and silent for as long as the service runs.
-        let (_silent, never) = tokio::sync::watch::channel(false);
-        self.0.start_service(sockets, never, accepting).await;
-    }
-
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn threads(&self) -> Option<usize> {
-        self.0.threads()
-    }
-
-    fn listen_addresses(&self) -> Option<Vec<String>> {
-        self.0.listen_addresses()
-    }
-}
-
-/// Keeps what is known of upstreams: their addresses, their health, their certificates.
-struct UpstreamKeeper {
-    upstreams: Arc<Upstreams>,
-}
-
-#[async_trait]
-impl BackgroundService for UpstreamKeeper {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        self.upstreams.resolve_at_start();
-        Arc::clone(&self.upstreams)
-            .keep_current(async move {
-                let _ = shutdown.changed().await;
-            })
-            .await;
-    }
 }

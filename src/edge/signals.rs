@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::edge::{access_log::AccessLog, admin::health::Health, clock, metrics::Metrics, systemd};
+use crate::edge::{access_log::AccessLog, admin::health::Health, clock, metrics::Metrics, reload::Reloader, systemd};
 
 /// How often it is looked whether the last request has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -48,6 +48,10 @@ pub struct SignalWatch {
     pub access_log: Option<Arc<AccessLog>>,
     /// Longest time until the end.
     pub grace_period: Duration,
+    /// How long connections are still accepted before.
+    pub drain_delay: Duration,
+    /// Reads the configuration again.
+    pub reloader: Arc<Reloader>,
 }
 
 #[async_trait]
@@ -70,14 +74,22 @@ impl ShutdownSignalWatch for SignalWatch {
                 _ = interrupt.recv() => break,
                 _ = quit.recv() => break,
                 _ = hang_up.recv() => {
-                    log::warn!("SIGHUP: this version does not reload its configuration; restart it to apply changes");
+                    let reloader = Arc::clone(&self.reloader);
+                    tokio::spawn(async move { drop(reloader.reload("SIGHUP").await) });
                 }
                 _ = user1.recv() => self.reopen_log(),
                 _ = user2.recv() => log::debug!("SIGUSR2 is ignored"),
             }
         }
-        self.begin_to_stop();
         tokio::spawn(end_at_once_when_asked_again(terminate, interrupt));
+        let deadline = clock::monotonic() + self.grace_period;
+        self.health.drains();
+        systemd::stopping("stopping");
+        if !self.drain_delay.is_zero() {
+            log::info!("stopping: connections are accepted for another {} s", self.drain_delay.as_secs());
+            tokio::time::sleep(self.drain_delay).await;
+        }
+        self.begin_to_stop(deadline);
         ShutdownSignal::GracefulTerminate
     }
 }
@@ -91,13 +103,10 @@ impl SignalWatch {
         }
     }
 
-    fn begin_to_stop(&self) {
+    fn begin_to_stop(&self, deadline: Instant) {
         log::info!("stopping: requests in flight are finished, for at most {} s", self.grace_period.as_secs());
-        self.health.drains();
-        systemd::stopping("stopping");
         let metrics = Arc::clone(&self.metrics);
         let access_log = self.access_log.clone();
-        let deadline = clock::monotonic() + self.grace_period;
         // A thread of its own: the runtimes are about to go away.
         let spawned = thread::Builder::new().name("drain".to_owned()).spawn(move || {
             wait_until_quiet(&metrics, deadline);

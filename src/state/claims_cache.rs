@@ -105,10 +105,14 @@ impl ClaimsCache {
         tag.ok()?.as_ref().try_into().map(TokenDigest).ok()
     }
 
-    /// The token's facts, drawn by the configuration of this generation.
-    pub fn recall(&self, digest: &TokenDigest, generation: u64) -> Option<Arc<KnownToken>> {
+    /// The token's facts, if the generation of the configuration that drew them is the one that counts for the token now.
+    pub fn recall(
+        &self,
+        digest: &TokenDigest,
+        generation: impl FnOnce(&KnownToken) -> Option<u64>,
+    ) -> Option<Arc<KnownToken>> {
         let remembered = self.entries.as_ref()?.get(digest)?;
-        (remembered.generation == generation).then_some(remembered.known)
+        (Some(remembered.generation) == generation(&remembered.known)).then_some(remembered.known)
     }
 
     /// Remembers a token.

@@ -13,7 +13,7 @@ use crate::{
         claims::{Identity, KnownToken},
         cors::Cors,
         decide::{Admission, Decision, Passage, Ruleset, Trust},
-        issuer::IssuerId,
+        issuer::{Issuer, IssuerId},
         rejection::{Refusal, Rejection},
         request::Request,
         route::{Authentication, Route, RouteId},
@@ -38,7 +38,8 @@ pub struct Gatekeeper {
     ruleset: Arc<Ruleset>,
     slots: Vec<Arc<KeySlot>>,
     cache: Arc<ClaimsCache>,
-    generation: u64,
+    /// By issuer: which configuration drew the facts of its tokens first that would still be drawn so.
+    generations: Box<[u64]>,
     revocations: Arc<RevocationSlot>,
     rate_limiter: RateLimiter,
 }
@@ -117,7 +118,41 @@ impl Gatekeeper {
     /// every other gatekeeper with the same cache.
     pub fn new(ruleset: Ruleset, slots: Vec<Arc<KeySlot>>, cache: Arc<ClaimsCache>, generation: u64) -> Self {
         let rate_limiter = RateLimiter::default();
-        Self { ruleset: Arc::new(ruleset), slots, cache, generation, revocations: Arc::default(), rate_limiter }
+        let generations = vec![generation; ruleset.issuers.len()].into();
+        Self { ruleset: Arc::new(ruleset), slots, cache, generations, revocations: Arc::default(), rate_limiter }
+    }
+
+    /// In place of `earlier`, with the same cache: what that knows of tokens counts on where the same would be drawn from
+    /// them now, which depends on their issuer's rules and place, on what routes ask of claims and on the identity headers.
+    #[must_use]
+    pub fn succeeding(mut self, earlier: &Self) -> Self {
+        let (now, before) = (&self.ruleset, &earlier.ruleset);
+        if now.conditions == before.conditions && now.identity_headers == before.identity_headers {
+            let issuers = now.issuers.iter().zip(&before.issuers);
+            for ((generation, kept), (now, before)) in
+                self.generations.iter_mut().zip(&earlier.generations).zip(issuers)
+            {
+                if now == before {
+                    *generation = *kept;
+                }
+            }
+        }
+        self
+    }
+
+    /// From now on whoever still goes by these rules, as streams do until they end, goes by the keys of `successor`: a key
+    /// that left ends its streams, and an issuer that left has no keys.
+    pub fn hand_over_keys(&self, successor: &Self) {
+        for (issuer, slot) in self.ruleset.issuers.iter().zip(&self.slots) {
+            let by_identifier = || successor.ruleset.issuers.iter().position(|new| new.identifier == issuer.identifier);
+            let same = |new: &Issuer| new.identifier == issuer.identifier && new.name == issuer.name;
+            let place = successor.ruleset.issuers.iter().position(same).or_else(by_identifier);
+            match place.and_then(|place| successor.slots.get(place)) {
+                Some(new) if Arc::ptr_eq(new, slot) => {}
+                Some(new) => slot.hand_over(Arc::clone(new)),
+                None => slot.hand_over(Arc::new(KeySlot::none())),
+            }
+        }
     }
 
     /// With these revocations in force instead of none.
@@ -144,7 +179,8 @@ impl Gatekeeper {
     #[must_use]
     pub fn aside(&self, slots: Vec<Arc<KeySlot>>, cache: Arc<ClaimsCache>) -> Self {
         let (ruleset, revocations) = (Arc::clone(&self.ruleset), Arc::clone(&self.revocations));
-        Self { ruleset, slots, cache, generation: self.generation, revocations, rate_limiter: RateLimiter::default() }
+        let generations = self.generations.clone();
+        Self { ruleset, slots, cache, generations, revocations, rate_limiter: RateLimiter::default() }
     }
 
     /// The revocations in force.
@@ -289,6 +325,10 @@ impl Gatekeeper {
         Ok(Identified::As(identity?, token.text.rsplit_once('.').map(|(signed, _)| signed)))
     }
 
+    fn generation(&self, known: &KnownToken) -> Option<u64> {
+        self.generations.get(usize::from(known.token().issuer().0)).copied()
+    }
+
     /// The token as remembered, if the key that proved it is still trusted, else as verified now.
     fn known(
         &self,
@@ -301,7 +341,7 @@ impl Gatekeeper {
         let digest = self.cache.digest(token);
         if let Some(digest) = &digest {
             judgement.cache = CacheUse::Miss;
-            if let Some(known) = self.cache.recall(digest, self.generation) {
+            if let Some(known) = self.cache.recall(digest, |known| self.generation(known)) {
                 let keys = self.slot(known.token().issuer()).and_then(|slot| slot.keys());
                 if keys.is_some_and(|keys| known.token().is_proven_by(&keys)) {
                     judgement.cache = CacheUse::Hit;
@@ -321,8 +361,8 @@ impl Gatekeeper {
                 return Err(refusal);
             }
         };
-        if let Some(digest) = digest {
-            self.cache.remember(digest, Arc::clone(&known), self.generation);
+        if let Some((digest, generation)) = digest.zip(self.generation(&known)) {
+            self.cache.remember(digest, Arc::clone(&known), generation);
         }
         Ok(Known::Token(known))
     }

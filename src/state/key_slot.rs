@@ -2,7 +2,7 @@
 //!
 //! A failed or empty answer never replaces a good set.
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,8 @@ use crate::{
 pub struct KeySlot {
     current: ArcSwapOption<KeySet>,
     source: Source,
+    /// What counts instead, once another configuration has other keys for the issuer.
+    successor: OnceLock<Arc<Self>>,
 }
 
 #[derive(Debug)]
@@ -125,14 +127,14 @@ pub struct RemoteStatus {
 impl KeySlot {
     /// A slot whose keys were read with the configuration and do not change.
     pub fn fixed(keys: Arc<KeySet>) -> Self {
-        Self { current: ArcSwapOption::from(Some(keys)), source: Source::Fixed }
+        Self::with(Some(keys), Source::Fixed)
     }
 
     /// A slot whose keys were read from a file, and are read again when that changes.
     pub fn file(keys: Arc<KeySet>, now: Instant, date: UnixTime) -> Self {
         let read = Obtained { date, at: now, age: Duration::ZERO };
         let source = Source::File(Mutex::new(FileState { read, last_error: None }));
-        Self { current: ArcSwapOption::from(Some(keys)), source }
+        Self::with(Some(keys), source)
     }
 
     /// A slot that is still empty and is filled from a server.
@@ -150,12 +152,30 @@ impl KeySlot {
             disk_error: None,
             is_being_kept: false,
         };
-        Self { current: ArcSwapOption::empty(), source: Source::Remote(Mutex::new(state)) }
+        Self::with(None, Source::Remote(Mutex::new(state)))
+    }
+
+    /// A slot that has no keys and never gets any.
+    pub fn none() -> Self {
+        Self::with(None, Source::Fixed)
+    }
+
+    fn with(keys: Option<Arc<KeySet>>, source: Source) -> Self {
+        Self { current: ArcSwapOption::from(keys), source, successor: OnceLock::new() }
+    }
+
+    /// From now on the keys are those of `successor`, which stays so: the first one counts.
+    pub fn hand_over(&self, successor: Arc<Self>) {
+        let _ = self.successor.set(successor);
     }
 
     /// The keys that count now; nothing when there never were any or the last good set became too old.
     pub fn keys(&self) -> Option<Arc<KeySet>> {
-        self.current.load_full()
+        let mut slot = self;
+        while let Some(successor) = slot.successor.get() {
+            slot = successor;
+        }
+        slot.current.load_full()
     }
 
     /// Whether the keys come from a server.

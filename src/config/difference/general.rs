@@ -121,7 +121,9 @@ fn compare_assertion(old: Option<&AssertionSettings>, new: Option<&AssertionSett
         (None, None) => return,
         (None, Some(_)) => return changes.add(Neither, place, "services are told by a signature who is calling"),
         // Whoever reads it refuses all; whoever reads it where there is one trusts headers alone.
-        (Some(_), None) => return changes.add(Unclear, place, "services are no longer told by a signature who is calling"),
+        (Some(_), None) => {
+            return changes.add(Unclear, place, "services are no longer told by a signature who is calling");
+        }
         (Some(old), Some(new)) => (old, new),
     };
     let AssertionSettings { rule, key_file, published } = new;

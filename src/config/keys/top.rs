@@ -179,7 +179,13 @@ pub const SERVER: &[Key] = &[
         "30s",
         "longest time between the request to stop and the end of the process",
     ),
-    Key::later("drain_delay"),
+    Key::with_default(
+        "drain_delay",
+        seconds(0, HOUR),
+        "0s",
+        "how long connections are still accepted after the request to stop, while readiness already says 503; part of the \
+         grace_period",
+    ),
     Key::optional(
         "state_directory",
         Shape::OrNone(&Shape::Text),

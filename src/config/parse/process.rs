@@ -20,9 +20,15 @@ pub(in crate::config) fn server(top: &Section<'_>, context: &mut Context<'_>) ->
             None => StateDirectory::Usual,
         },
     };
+    let grace_period = section.duration("grace_period", &mut context.problems);
+    let drain_delay = section.duration("drain_delay", &mut context.problems);
+    if let Some(field) = section.optional("drain_delay").filter(|_| drain_delay > grace_period) {
+        context.problems.add(field.error("longer than `server.grace_period`, within which the process ends"));
+    }
     Server {
         threads: Some(section.count("threads", &mut context.problems)).filter(|threads| *threads > 0),
-        grace_period: section.duration("grace_period", &mut context.problems),
+        grace_period,
+        drain_delay,
         state_directory,
     }
 }

@@ -11,6 +11,7 @@ use crate::{
         admin::{AdminApp, denied, json as answer, refusal, text, views},
         clock,
         issuer_keys::Refreshed,
+        reload::ReloadError,
     },
     gate::{
         issuer::IssuerId,
@@ -28,6 +29,8 @@ const DISK_LOOK: Duration = Duration::from_millis(5);
 pub(super) enum Change {
     /// `POST /issuers/NAME/refresh`: the keys of this issuer are fetched, or read from their file, now.
     RefreshKeys(String),
+    /// `POST /reload`: the configuration is read again.
+    Reload,
     /// `POST /revocations`: an entry of this instance's own.
     Revoke,
     /// `DELETE /revocations/ID`: one of them is taken back.
@@ -38,6 +41,7 @@ impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RefreshKeys(name) => write!(formatter, "a refresh of the keys of issuer {}", quoted(name)),
+            Self::Reload => formatter.write_str("a reload of the configuration"),
             Self::Revoke => formatter.write_str("a revocation"),
             Self::Unrevoke(id) => write!(formatter, "the revocation {} to be taken back", quoted(id)),
         }
@@ -47,6 +51,9 @@ impl fmt::Display for Change {
 impl Change {
     /// The change that a path names.
     pub(super) fn at(path: &str) -> Option<Self> {
+        if path == "/reload" {
+            return Some(Self::Reload);
+        }
         if path == "/revocations" {
             return Some(Self::Revoke);
         }
@@ -60,7 +67,7 @@ impl Change {
     /// The method that asks for it.
     pub(super) const fn method(&self) -> Method {
         match self {
-            Self::RefreshKeys(_) | Self::Revoke => Method::POST,
+            Self::RefreshKeys(_) | Self::Reload | Self::Revoke => Method::POST,
             Self::Unrevoke(_) => Method::DELETE,
         }
     }
@@ -76,8 +83,28 @@ impl AdminApp {
         }
         match change {
             Change::RefreshKeys(name) => self.refresh_keys(name, &who).await,
+            Change::Reload => self.reload(&who).await,
             Change::Revoke => self.revoke(session, &who).await,
             Change::Unrevoke(id) => self.unrevoke(id, &who).await,
+        }
+    }
+
+    async fn reload(&self, who: &str) -> Response<Vec<u8>> {
+        match self.reloader.reload(who).await {
+            Ok(warnings) => answer(200, &json!({ "result": "success", "warnings": warnings })),
+            Err(error) => {
+                let rejection = match &error {
+                    ReloadError::Keys(_) | ReloadError::Revocations(_) | ReloadError::Interrupted => {
+                        Rejection::KeysUnavailable
+                    }
+                    ReloadError::NoFile
+                    | ReloadError::Wrong(_)
+                    | ReloadError::NeedsRestart(_)
+                    | ReloadError::Upstream(_)
+                    | ReloadError::AssertionKey(_) => Rejection::RequestMalformed,
+                };
+                answer(rejection.row().status, &json!({ "result": "failure", "error": error.to_string() }))
+            }
         }
     }
 
@@ -89,7 +116,7 @@ impl AdminApp {
             log::warn!("admin: {who} asked for the keys of {} to be refreshed: there is no such issuer", quoted(name));
             return refusal(Rejection::RouteNotFound);
         };
-        let refreshed = self.shared.waiters.refresh(id).await;
+        let refreshed = installed.waiters.refresh(id).await;
         let (status, result, error) = match refreshed {
             Refreshed::Done => (200, "success", None),
             Refreshed::Failed(error) => (Rejection::KeysUnavailable.row().status, "failure", Some(error)),
@@ -172,6 +199,7 @@ mod tests {
             ("/revocations", Some(Change::Revoke)),
             ("/revocations/0123", Some(Change::Unrevoke("0123".to_owned()))),
             ("/revocations/", Some(Change::Unrevoke(String::new()))),
+            ("/reload", Some(Change::Reload)),
             ("/revocation", None),
             ("/issuers/refresh", None),
         ];

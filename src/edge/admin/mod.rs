@@ -23,6 +23,7 @@ use crate::{
         admin::{access::Denial, changes::Change, health::Health, status::History},
         metrics,
         proxy::Shared,
+        reload::Reloader,
     },
     gate::rejection::Rejection,
 };
@@ -39,6 +40,8 @@ const KEYS: &str = "/.well-known/jwks.json";
 pub struct AdminApp {
     /// What the listeners share.
     pub shared: Arc<Shared>,
+    /// Reads the configuration again.
+    pub reloader: Arc<Reloader>,
     /// Whether the host is alive and ready.
     pub health: Arc<Health>,
     /// What was counted lately.

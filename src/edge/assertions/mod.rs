@@ -45,6 +45,18 @@ pub struct Assertions {
 }
 
 impl Assertions {
+    /// Those that a configuration asks for, if it does.
+    ///
+    /// # Errors
+    /// As for [`Assertions::new`].
+    pub fn of(
+        settings: Option<&AssertionSettings>,
+        state: &StatePlace,
+        limits: CacheLimits,
+    ) -> Result<Option<Arc<Self>>, AssertionKeyError> {
+        settings.map(|settings| Self::new(settings, state, limits).map(Arc::new)).transpose()
+    }
+
     /// Reads the keys; the gateway's own is made where there is none yet.
     ///
     /// # Errors

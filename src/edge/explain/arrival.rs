@@ -12,7 +12,13 @@ use crate::{
         explain::{Question, Scene, Step, StepResult, question::Target, unknown},
         target,
     },
-    gate::{provenance::{Peer, Provenance}, rejection::Refusal, request::Request, route::ListenerId, trace},
+    gate::{
+        provenance::{Peer, Provenance},
+        rejection::Refusal,
+        request::Request,
+        route::ListenerId,
+        trace,
+    },
 };
 
 /// Fields by which proxies tell of those before them.

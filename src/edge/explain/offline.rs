@@ -127,6 +127,7 @@ impl Rehearsal {
         let issuers = live.ruleset.issuers.clone();
         let parts = Parts {
             gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0).with_revocations(revocations),
+            waiters: Arc::default(),
             upstreams,
             upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             trusted_proxies: live.trusted_proxies,

@@ -5,13 +5,14 @@ use crate::{
     edge::{
         clock,
         file_watch::{FileWatch, PERIOD},
-        issuer_keys::{FileIssuer, tell_change, waiters::Door},
+        issuer_keys::{FileIssuer, tell_change},
     },
     gate::keys::{KEY_SET_BYTES_MAX, KeySet},
 };
 
-/// Watches the file of one issuer for as long as the process runs.
-pub(super) async fn watch(issuer: Arc<FileIssuer>, door: Arc<Door>) {
+/// Watches the file of one issuer.
+pub(super) async fn watch(issuer: Arc<FileIssuer>) {
+    let door = Arc::clone(&issuer.door);
     let new_watch = || FileWatch::new(issuer.file.path.clone(), KEY_SET_BYTES_MAX as u64);
     let mut file = Some(new_watch());
     let mut said: Option<String> = None;

@@ -15,7 +15,7 @@ use crate::{
     config::settings::{IssuerKeys, KeyFile, KeySource, RemoteKeys},
     edge::{
         clock,
-        issuer_keys::{attempt::Fetcher, refresher::RemoteIssuer, store::Binding},
+        issuer_keys::{attempt::Fetcher, refresher::RemoteIssuer, store::Binding, waiters::Door},
         jwks_client::{Proxies, without_query},
         metrics::{FetchMetrics, IssuerMetrics, Metrics},
     },
@@ -29,18 +29,18 @@ use crate::{
     state::{key_slot::KeySlot, refresh::RefreshRules},
 };
 
-pub use refresher::{AllTried, KeyRefresher};
+pub use refresher::{KeyRefresher, KeyTasks};
 pub use store::KeyStore;
-pub use waiters::{KeyWaiters, Refreshed};
+pub use waiters::{AllTried, KeyWaiters, Refreshed};
 
 /// An issuer whose keys are in a file that is watched.
 #[derive(Debug)]
 struct FileIssuer {
-    id: IssuerId,
     name: Box<str>,
     file: KeyFile,
     algorithms: Algorithms,
     slot: Arc<KeySlot>,
+    door: Arc<Door>,
     metrics: IssuerMetrics,
 }
 
@@ -49,48 +49,37 @@ struct FileIssuer {
 pub struct KeySources {
     /// A slot for each issuer, positioned as in the rule set.
     pub slots: Vec<Arc<KeySlot>>,
-    remotes: Vec<RemoteIssuer>,
-    files: Vec<FileIssuer>,
+    remotes: Vec<(IssuerId, Arc<RemoteIssuer>)>,
+    files: Vec<(IssuerId, Arc<FileIssuer>)>,
+    /// The names of all.
+    names: Vec<Box<str>>,
 }
 
 impl KeySources {
-    /// Slots for these issuers. Those whose keys were read with the configuration are filled.
-    pub fn new(ruleset: &Ruleset, sources: &[IssuerKeys], metrics: &Metrics) -> Self {
-        let mut all = Self { slots: Vec::with_capacity(sources.len()), remotes: Vec::new(), files: Vec::new() };
+    /// Slots for these issuers. Those whose keys were read with the configuration are filled; those of issuers whose keys
+    /// come from where they came from `before` are the same.
+    pub fn new(ruleset: &Ruleset, sources: &[IssuerKeys], metrics: &Metrics, before: Option<&Self>) -> Self {
+        let names = ruleset.issuers.iter().map(|issuer| issuer.name.clone()).collect();
+        let mut all = Self { slots: Vec::with_capacity(sources.len()), remotes: Vec::new(), files: Vec::new(), names };
         for ((id, issuer), keys) in (0..).map(IssuerId).zip(&ruleset.issuers).zip(sources) {
             let counters = IssuerMetrics::resolve(metrics, &issuer.name);
             let slot = match &keys.source {
-                KeySource::Fixed(set) => {
-                    counters.holds(set);
-                    Arc::new(KeySlot::fixed(Arc::clone(set)))
-                }
+                KeySource::Fixed(set) => Arc::new(KeySlot::fixed(Arc::clone(set))),
                 // No key, no token: what was not read cannot let anybody in.
                 KeySource::Unread => Arc::new(KeySlot::fixed(Arc::new(KeySet::default()))),
                 KeySource::File(file) => {
-                    counters.holds(&file.set);
-                    let slot = KeySlot::file(Arc::clone(&file.set), clock::monotonic(), clock::unix_time());
-                    let slot = Arc::new(slot);
-                    all.files.push(FileIssuer {
-                        id,
-                        name: issuer.name.clone(),
-                        file: file.clone(),
-                        algorithms: issuer.algorithms,
-                        slot: Arc::clone(&slot),
-                        metrics: counters,
-                    });
+                    let known = before.and_then(|before| before.same_file(&issuer.name, file, issuer.algorithms));
+                    let issuer = known.unwrap_or_else(|| Arc::new(new_file(file, issuer, counters)));
+                    let slot = Arc::clone(&issuer.slot);
+                    all.files.push((id, issuer));
                     slot
                 }
                 KeySource::Remote(remote) => {
-                    let slot = Arc::new(KeySlot::remote(rules(remote), clock::monotonic()));
-                    all.remotes.push(RemoteIssuer {
-                        id,
-                        binding: Binding::new(&issuer.name, &issuer.identifier, remote),
-                        keys: remote.clone(),
-                        algorithms: issuer.algorithms,
-                        leeway: issuer.leeway,
-                        slot: Arc::clone(&slot),
-                        metrics: (FetchMetrics::resolve(metrics, &issuer.name), counters),
-                    });
+                    let fetches = FetchMetrics::resolve(metrics, &issuer.name);
+                    let new = new_remote(remote, issuer, (fetches, counters));
+                    let issuer = before.and_then(|before| before.same_remote(&new)).unwrap_or_else(|| Arc::new(new));
+                    let slot = Arc::clone(&issuer.slot);
+                    all.remotes.push((id, issuer));
                     slot
                 }
             };
@@ -104,11 +93,77 @@ impl KeySources {
         !self.remotes.is_empty()
     }
 
-    /// Fills the slots of remote issuers with what an earlier process kept, as far as that may still serve.
+    /// Fills the slots of remote issuers that nobody has tried yet with what an earlier process kept, as far as that may
+    /// still serve.
     pub fn restore(&self, store: &KeyStore) {
-        for issuer in &self.remotes {
-            refresher::restore(issuer, store);
+        for (_, issuer) in &self.remotes {
+            if issuer.slot.keys().is_none() && !issuer.door.was_tried() {
+                refresher::restore(issuer, store);
+            }
         }
+    }
+
+    /// Whether every remote issuer was tried once.
+    pub fn all_tried(&self) -> AllTried {
+        AllTried::new(self.remotes.iter().map(|(_, issuer)| Arc::clone(&issuer.door)).collect())
+    }
+
+    /// These are in force now, in place of `before`: what is told of their keys is theirs.
+    pub fn tell_in_force(&self, metrics: &Metrics, before: Option<&Self>) {
+        for (name, slot) in self.names.iter().zip(&self.slots) {
+            let metrics = IssuerMetrics::resolve(metrics, name);
+            match slot.keys() {
+                Some(set) => metrics.holds(&set),
+                None => metrics.holds_none(),
+            }
+        }
+        let before = before.map_or(&[][..], |before| &before.names);
+        before.iter().filter(|name| !self.names.contains(name)).for_each(|name| metrics.forget_issuer(name));
+        // What their files hold was read with the configuration; the watch looks whether it is what serves.
+        self.files.iter().for_each(|(_, issuer)| issuer.door.look_now());
+    }
+
+    /// These never came into force: what is told of issuers that are new with them is taken back.
+    pub fn forget(&self, current: &Self, metrics: &Metrics) {
+        self.names.iter().filter(|name| !current.names.contains(name)).for_each(|name| metrics.forget_issuer(name));
+    }
+
+    fn same_remote(&self, new: &RemoteIssuer) -> Option<Arc<RemoteIssuer>> {
+        let is_same = |known: &RemoteIssuer| {
+            known.binding.name == new.binding.name
+                && known.binding.issuer == new.binding.issuer
+                && (&known.keys, known.algorithms, known.leeway) == (&new.keys, new.algorithms, new.leeway)
+        };
+        self.remotes.iter().map(|(_, known)| known).find(|known| is_same(known)).map(Arc::clone)
+    }
+
+    fn same_file(&self, name: &str, file: &KeyFile, algorithms: Algorithms) -> Option<Arc<FileIssuer>> {
+        let is_same =
+            |known: &FileIssuer| *known.name == *name && known.file.path == file.path && known.algorithms == algorithms;
+        self.files.iter().map(|(_, known)| known).find(|known| is_same(known)).map(Arc::clone)
+    }
+}
+
+fn new_remote(remote: &RemoteKeys, issuer: &Issuer, metrics: (FetchMetrics, IssuerMetrics)) -> RemoteIssuer {
+    RemoteIssuer {
+        binding: Binding::new(&issuer.name, &issuer.identifier, remote),
+        keys: remote.clone(),
+        algorithms: issuer.algorithms,
+        leeway: issuer.leeway,
+        slot: Arc::new(KeySlot::remote(rules(remote), clock::monotonic())),
+        door: Arc::new(Door::of_server(remote.timeout, &metrics.0)),
+        metrics,
+    }
+}
+
+fn new_file(file: &KeyFile, issuer: &Issuer, metrics: IssuerMetrics) -> FileIssuer {
+    FileIssuer {
+        name: issuer.name.clone(),
+        file: file.clone(),
+        algorithms: issuer.algorithms,
+        slot: Arc::new(KeySlot::file(Arc::clone(&file.set), clock::monotonic(), clock::unix_time())),
+        door: Arc::new(Door::of_file()),
+        metrics,
     }
 }
 

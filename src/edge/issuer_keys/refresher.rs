@@ -7,10 +7,6 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use async_trait::async_trait;
-use pingora_core::{server::ShutdownWatch, services::background::BackgroundService};
-use tokio::sync::watch;
-
 use crate::{
     config::settings::RemoteKeys,
     edge::{
@@ -22,12 +18,13 @@ use crate::{
             keeper::Keeper,
             store::Binding,
             tell_change,
-            waiters::{Door, KeyWaiters},
+            waiters::Door,
         },
         jwks_client::{Proxies, without_query},
         metrics::{FetchMetrics, IssuerMetrics},
+        task_home::{Task, TaskHome},
     },
-    gate::{algorithm::Algorithms, issuer::IssuerId, keys::KeySet, time::UnixTime},
+    gate::{algorithm::Algorithms, keys::KeySet, time::UnixTime},
     state::{
         key_slot::{KeySlot, RestoredKeys},
         refresh::Occasion,
@@ -40,8 +37,6 @@ const CLOCK_RESOLUTION: Duration = Duration::from_secs(2);
 /// One issuer whose keys are fetched.
 #[derive(Debug)]
 pub(super) struct RemoteIssuer {
-    /// Its place in the configuration.
-    pub(super) id: IssuerId,
     /// Its name, its identifier and the source of its keys.
     pub(super) binding: Binding,
     /// How its keys are fetched.
@@ -52,6 +47,8 @@ pub(super) struct RemoteIssuer {
     pub(super) leeway: Duration,
     /// Where they go.
     pub(super) slot: Arc<KeySlot>,
+    /// Where those who want an attempt meet the task that makes it.
+    pub(super) door: Arc<Door>,
     /// What is counted.
     pub(super) metrics: (FetchMetrics, IssuerMetrics),
 }
@@ -92,80 +89,54 @@ fn system_time(time: UnixTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(time.milliseconds()).unwrap_or(0))
 }
 
-/// The refreshing of all issuers, as a service of the process.
+/// Has the keys of issuers kept fresh.
 #[derive(Debug)]
 pub struct KeyRefresher {
-    remotes: Vec<Arc<RemoteIssuer>>,
-    files: Vec<Arc<FileIssuer>>,
-    waiters: Arc<KeyWaiters>,
+    home: TaskHome,
     proxies: Arc<Proxies>,
-    store: Option<KeyStore>,
-    /// How many remote issuers were tried once.
-    tried: Arc<watch::Sender<usize>>,
+}
+
+/// The tasks of a configuration's issuers; each ends when no configuration that counts has its issuer any more.
+#[derive(Debug, Default)]
+pub struct KeyTasks {
+    remotes: Vec<(Arc<RemoteIssuer>, Arc<Task>)>,
+    files: Vec<(Arc<FileIssuer>, Arc<Task>)>,
 }
 
 impl KeyRefresher {
-    /// A service for these issuers, which keeps what it fetches in `store`.
-    pub fn new(sources: KeySources, waiters: Arc<KeyWaiters>, proxies: Arc<Proxies>, store: Option<KeyStore>) -> Self {
-        Self {
-            remotes: sources.remotes.into_iter().map(Arc::new).collect(),
-            files: sources.files.into_iter().map(Arc::new).collect(),
-            waiters,
-            proxies,
-            store,
-            tried: Arc::new(watch::Sender::new(0)),
-        }
+    /// One whose tasks run there.
+    pub const fn new(home: TaskHome, proxies: Arc<Proxies>) -> Self {
+        Self { home, proxies }
     }
 
-    /// Becomes true once every remote issuer was tried once.
-    pub fn all_tried(&self) -> AllTried {
-        AllTried { tried: self.tried.subscribe(), issuers: self.remotes.len() }
-    }
-}
-
-/// Whether every remote issuer was tried once.
-#[derive(Clone, Debug)]
-pub struct AllTried {
-    tried: watch::Receiver<usize>,
-    issuers: usize,
-}
-
-impl AllTried {
-    /// Whether it is so now.
-    pub fn is_so(&self) -> bool {
-        *self.tried.borrow() >= self.issuers
+    /// Begins with the issuers that have no task among `before`, and keeps what is fetched for them in `store`.
+    pub fn begin(&self, sources: &KeySources, before: &KeyTasks, store: Option<&KeyStore>) -> KeyTasks {
+        let remotes = sources.remotes.iter().map(|(_, issuer)| {
+            let known = before.remotes.iter().find(|(known, _)| Arc::ptr_eq(known, issuer));
+            known.cloned().unwrap_or_else(|| (Arc::clone(issuer), Arc::new(self.fetch(issuer, store))))
+        });
+        let files = sources.files.iter().map(|(_, issuer)| {
+            let known = before.files.iter().find(|(known, _)| Arc::ptr_eq(known, issuer));
+            let watch = || self.home.spawn(file_watch::watch(Arc::clone(issuer)));
+            known.cloned().unwrap_or_else(|| (Arc::clone(issuer), Arc::new(watch())))
+        });
+        KeyTasks { remotes: remotes.collect(), files: files.collect() }
     }
 
-    /// Waits until it is so.
-    pub async fn wait(&mut self) {
-        let issuers = self.issuers;
-        // An error means that nobody will try any more: there is nothing left to wait for.
-        let _ = self.tried.wait_for(|tried| *tried >= issuers).await;
-    }
-}
-
-#[async_trait]
-impl BackgroundService for KeyRefresher {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        for issuer in &self.remotes {
-            let Some(door) = self.waiters.door(issuer.id) else { continue };
+    fn fetch(&self, issuer: &Arc<RemoteIssuer>, store: Option<&KeyStore>) -> Task {
+        let (issuer, proxies, store) = (Arc::clone(issuer), Arc::clone(&self.proxies), store.cloned());
+        self.home.spawn(async move {
             let task = RefreshTask {
-                fetcher: Some(new_fetcher(issuer, &self.proxies)),
-                proxies: Arc::clone(&self.proxies),
-                issuer: Arc::clone(issuer),
-                door: Arc::clone(door),
-                keeper: self.store.as_ref().map(|store| Keeper::start(store.clone(), Arc::clone(issuer))),
+                fetcher: Some(new_fetcher(&issuer, &proxies)),
+                proxies,
+                door: Arc::clone(&issuer.door),
+                keeper: store.map(|store| Keeper::start(store, Arc::clone(&issuer))),
+                issuer,
                 clock_is_off: false,
                 metadata_error: None,
             };
-            tokio::spawn(task.run(Arc::clone(&self.tried)));
-        }
-        for issuer in &self.files {
-            let Some(door) = self.waiters.door(issuer.id) else { continue };
-            tokio::spawn(file_watch::watch(Arc::clone(issuer), Arc::clone(door)));
-        }
-        // The tasks end with the runtime.
-        let _ = shutdown.changed().await;
+            task.run().await;
+        })
     }
 }
 
@@ -188,8 +159,7 @@ struct RefreshTask {
 }
 
 impl RefreshTask {
-    async fn run(mut self, tried: Arc<watch::Sender<usize>>) {
-        let mut is_first = true;
+    async fn run(mut self) {
         loop {
             let occasion = self.wait_until_due().await;
             self.door.begin();
@@ -197,10 +167,6 @@ impl RefreshTask {
             let outcome = self.attempt().await;
             let outcome = self.settle(occasion, began, outcome);
             self.door.end(outcome.as_ref().copied().map_err(String::as_str));
-            if is_first {
-                is_first = false;
-                tried.send_modify(|tried| *tried += 1);
-            }
         }
     }
 

@@ -84,14 +84,9 @@ impl Progress {
 impl KeyWaiters {
     /// Doors for the issuers of a configuration.
     pub fn new(sources: &KeySources) -> Self {
-        let remotes =
-            sources.remotes.iter().map(|issuer| (issuer.id, Door::new(issuer.keys.timeout, Some(&issuer.metrics.0))));
-        let files = sources.files.iter().map(|issuer| (issuer.id, Door::new(FILE_PATIENCE, None)));
-        Self { doors: remotes.chain(files).map(|(id, door)| (id, Arc::new(door))).collect() }
-    }
-
-    pub(super) fn door(&self, issuer: IssuerId) -> Option<&Arc<Door>> {
-        self.doors.get(&issuer)
+        let remotes = sources.remotes.iter().map(|(id, issuer)| (*id, Arc::clone(&issuer.door)));
+        let files = sources.files.iter().map(|(id, issuer)| (*id, Arc::clone(&issuer.door)));
+        Self { doors: remotes.chain(files).collect() }
     }
 
     /// Waits for a fetch that may find an unknown key: one for all who ask, at most one in a cooldown.
@@ -133,6 +128,26 @@ impl KeyWaiters {
 }
 
 impl Door {
+    /// That of an issuer whose keys are fetched in this time at most.
+    pub(super) fn of_server(timeout: Duration, metrics: &FetchMetrics) -> Self {
+        Self::new(timeout, Some(metrics))
+    }
+
+    /// That of an issuer whose keys are in a file.
+    pub(super) fn of_file() -> Self {
+        Self::new(FILE_PATIENCE, None)
+    }
+
+    /// Whether an attempt was made, whatever came of it.
+    pub(super) fn was_tried(&self) -> bool {
+        self.progress.borrow().ended > 0
+    }
+
+    /// Has whoever waits for the bell look now instead of a little later.
+    pub(super) fn look_now(&self) {
+        self.bell.notify_one();
+    }
+
     fn new(patience: Duration, metrics: Option<&FetchMetrics>) -> Self {
         Self {
             bell: Notify::new(),
@@ -215,6 +230,31 @@ impl Door {
                 Err(reason) => progress.failure = reason.into(),
             }
         });
+    }
+}
+
+/// Whether every remote issuer was tried once.
+#[derive(Clone, Debug)]
+pub struct AllTried {
+    doors: Arc<[Arc<Door>]>,
+}
+
+impl AllTried {
+    pub(super) fn new(doors: Vec<Arc<Door>>) -> Self {
+        Self { doors: doors.into() }
+    }
+
+    /// Whether it is so now.
+    pub fn is_so(&self) -> bool {
+        self.doors.iter().all(|door| door.was_tried())
+    }
+
+    /// Waits until it is so.
+    pub async fn wait(&self) {
+        for door in self.doors.iter() {
+            // The door is held here, and with it the sender: the wait ends with the attempt.
+            let _ = door.progress.subscribe().wait_for(|progress| progress.ended > 0).await;
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //! table, so that no metric can exist in one and not in the other.
 use prometheus::core::Collector;
 use prometheus::{
-    Error, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Error, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 /// What kind of number a metric is.
@@ -70,6 +71,13 @@ impl Instrument for IntCounterVec {
     const KIND: Kind = Kind::Counter;
     fn from_definition(definition: &Definition) -> Result<Self, Error> {
         Self::new(options(definition), definition.labels)
+    }
+}
+
+impl Instrument for Gauge {
+    const KIND: Kind = Kind::Gauge;
+    fn from_definition(definition: &Definition) -> Result<Self, Error> {
+        Self::with_opts(options(definition))
     }
 }
 
@@ -224,6 +232,16 @@ instruments! {
         "Revocation entries in force, those of every source together";
     revocation_source_healthy: IntGaugeVec = "portcullis_revocation_source_healthy", ["source"], NONE,
         "1 when the source of revocations (file, url or own) was read as it is now; 0 when the last good list serves instead";
+    config_reloads: IntCounterVec = "portcullis_config_reloads_total", ["result"], NONE,
+        "Reloads of the configuration that were asked for: success or failure";
+    config_last_reload_successful: IntGauge = "portcullis_config_last_reload_successful", [], NONE,
+        "1 when the last reload came into force, or none was asked for; 0 when it changed nothing because something was wrong";
+    config_last_reload_success_timestamp: Gauge = "portcullis_config_last_reload_success_timestamp_seconds", [], NONE,
+        "Since when the configuration is in force, in seconds since the epoch";
+    config_info: IntGaugeVec = "portcullis_config_info", ["sha256"], NONE,
+        "Always 1; the label is a digest of the configuration in force and of all that it includes";
+    config_outdated: IntGauge = "portcullis_config_outdated", [], NONE,
+        "1 when the files of the configuration are others than those in force: they wait for a reload, or were refused";
     access_log_dropped: IntCounter = "portcullis_access_log_dropped_total", [], NONE,
         "Lines of the access log that were lost because its reader was slow or could not be written to";
     build_info: IntGaugeVec = "portcullis_build_info", ["version", "revision"], NONE,

@@ -101,6 +101,9 @@ impl Metrics {
         let revision = option_env!("PORTCULLIS_REVISION").unwrap_or("unknown");
         instruments.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
         let decision = |cache| instruments.auth_duration.with_label_values(&[cache]);
+        for result in ["success", "failure"] {
+            instruments.config_reloads.with_label_values(&[result]).reset();
+        }
         let lookup = |result| instruments.claims_cache_requests.with_label_values(&[result]);
         Ok(Self {
             decision_hit: decision("hit"),
@@ -198,6 +201,44 @@ impl Metrics {
     /// Whether a source of revocations was read as it is now.
     pub fn set_revocation_source(&self, source: &str, is_healthy: bool) {
         self.instruments.revocation_source_healthy.with_label_values(&[source]).set(i64::from(is_healthy));
+    }
+
+    /// A source of revocations is none any more.
+    pub fn forget_revocation_source(&self, source: &str) {
+        let _ = self.instruments.revocation_source_healthy.remove_label_values(&[source]);
+    }
+
+    /// An issuer left the configuration: what is told of its keys leaves too; what was counted stays.
+    pub fn forget_issuer(&self, issuer: &str) {
+        let Instruments { jwks_keys, jwks_skipped_keys, jwks_last_success, clock_offset, .. } = &self.instruments;
+        for gauge in [jwks_keys, jwks_skipped_keys] {
+            let _ = gauge.remove_label_values(&[issuer]);
+        }
+        for gauge in [jwks_last_success, clock_offset] {
+            let _ = gauge.remove_label_values(&[issuer]);
+        }
+    }
+
+    /// A configuration with this digest is in force, since then, in place of one with another.
+    pub fn config_in_force(&self, sha256: &str, before: Option<&str>, now: UnixTime) {
+        if let Some(before) = before.filter(|before| *before != sha256) {
+            let _ = self.instruments.config_info.remove_label_values(&[before]);
+        }
+        self.instruments.config_info.with_label_values(&[sha256]).set(1);
+        self.instruments.config_last_reload_successful.set(1);
+        self.instruments.config_last_reload_success_timestamp.set(now.milliseconds() as f64 / 1000.0);
+    }
+
+    /// A reload was asked for; whether it came into force.
+    pub fn config_reloaded(&self, is_in_force: bool) {
+        let result = if is_in_force { "success" } else { "failure" };
+        self.instruments.config_reloads.with_label_values(&[result]).inc();
+        self.instruments.config_last_reload_successful.set(i64::from(is_in_force));
+    }
+
+    /// Whether the files of the configuration are others than those that are in force.
+    pub fn config_is_outdated(&self, is_so: bool) {
+        self.instruments.config_outdated.set(i64::from(is_so));
     }
 
     /// Which servers of upstreams get requests, and until when the certificates are valid that are shown to them: set before

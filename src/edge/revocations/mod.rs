@@ -4,6 +4,7 @@
 //! Nothing that fails here takes an entry out of force: what cannot be read leaves the last good list where it is.
 mod own;
 mod remote;
+mod replaced;
 mod shown;
 mod store;
 mod watch;
@@ -13,11 +14,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use arc_swap::ArcSwap;
+
 use crate::{
     config::{
         error::Problems,
         revocation_list::{self, KnownIssuers},
-        settings::{RevocationSource, SubjectForm},
+        settings::{RemoteRevocations, RevocationSource, SubjectForm},
     },
     edge::{
         clock,
@@ -35,6 +38,7 @@ use crate::{
 
 pub use own::ChangeError;
 use remote::ListFetcher;
+pub use replaced::NextRevocations;
 pub(in crate::edge) use shown::view_of;
 pub use store::RevocationStore;
 pub use watch::RevocationWatch;
@@ -42,13 +46,35 @@ pub use watch::RevocationWatch;
 /// How the instance's own entries are called.
 pub(in crate::edge) const OWN: &str = "own";
 
+impl OperatorsList {
+    /// The list of a source as the configuration was read with it.
+    fn begin(source: &RevocationSource, now: UnixTime) -> Self {
+        match source {
+            RevocationSource::File(file) => Self {
+                kind: "file",
+                name: file.path.display().to_string().into(),
+                list: Some(in_force(file.entries.clone(), now)),
+                last_success: Some(now),
+                last_error: None,
+            },
+            RevocationSource::Remote(remote) => Self {
+                kind: "url",
+                name: without_query(&remote.url).into(),
+                list: None,
+                last_success: None,
+                last_error: None,
+            },
+        }
+    }
+}
+
 /// Keeps the revocations of a process.
 #[derive(Debug)]
 pub struct RevocationKeeper {
     slot: Arc<RevocationSlot>,
     metrics: Arc<Metrics>,
-    /// The issuers of the configuration.
-    issuers: Vec<Box<str>>,
+    /// The issuers of the configuration in force.
+    issuers: ArcSwap<Vec<Box<str>>>,
     /// How subjects are shown in the log.
     subject: SubjectForm,
     sources: Mutex<Sources>,
@@ -139,22 +165,8 @@ impl RevocationKeeper {
                 None => Vec::new(),
             },
         };
-        let operators = source.map(|source| match source {
-            RevocationSource::File(file) => OperatorsList {
-                kind: "file",
-                name: file.path.display().to_string().into(),
-                list: Some(in_force(file.entries.clone(), now)),
-                last_success: Some(now),
-                last_error: None,
-            },
-            RevocationSource::Remote(remote) => OperatorsList {
-                kind: "url",
-                name: without_query(&remote.url).into(),
-                list: None,
-                last_success: None,
-                last_error: None,
-            },
-        });
+        let operators = source.map(|source| OperatorsList::begin(source, now));
+        let issuers = ArcSwap::from_pointee(issuers);
         let sources = Mutex::new(Sources { operators, own: in_force(own, now) });
         let changing = tokio::sync::Mutex::new(());
         let keeper = Self { slot: Arc::default(), metrics, issuers, subject, sources, store, changing };
@@ -175,23 +187,35 @@ impl RevocationKeeper {
 
     /// Serves with the list that an earlier process fetched, until it can be fetched again.
     fn restore(&self, source: Option<&RevocationSource>) {
-        let (Some(RevocationSource::Remote(remote)), Ok(store)) = (source, &self.store) else { return };
+        let Some(RevocationSource::Remote(remote)) = source else { return };
+        if let (Some((list, date)), Some(operators)) = (self.kept(remote), &mut self.sources().operators) {
+            operators.list = Some(list);
+            operators.last_success = Some(date);
+        }
+    }
+
+    /// The list that an earlier process fetched from there, and when.
+    fn kept(&self, remote: &RemoteRevocations) -> Option<(Arc<RevocationList>, UnixTime)> {
+        let store = self.store.as_ref().ok()?;
         let path = store.fetched_path();
         let fetched = match store.load_fetched(&remote.url) {
             Ok(Some(fetched)) => fetched,
-            Ok(None) => return,
-            Err(fault) => return log::warn!("revocations: the kept list {} is not used: {fault}", path.display()),
+            Ok(None) => return None,
+            Err(fault) => {
+                log::warn!("revocations: the kept list {} is not used: {fault}", path.display());
+                return None;
+            }
         };
         let entries = match read(Path::new("the kept list"), &fetched.text, KnownIssuers::Any) {
             Ok(entries) => entries,
-            Err(fault) => return log::warn!("revocations: the kept list {} is not used: {fault}", path.display()),
+            Err(fault) => {
+                log::warn!("revocations: the kept list {} is not used: {fault}", path.display());
+                return None;
+            }
         };
         let date = clock::rfc3339(fetched.fetched_at);
         log::info!("revocations: serves with {} entries kept since {date} until they can be fetched", entries.len());
-        if let Some(operators) = &mut self.sources().operators {
-            operators.list = Some(in_force(entries, clock::unix_time()));
-            operators.last_success = Some(fetched.fetched_at);
-        }
+        Some((in_force(entries, clock::unix_time()), fetched.fetched_at))
     }
 
     /// The operators' list as it was read now, or why it could not be; nothing when it is what it was.

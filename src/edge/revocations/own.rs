@@ -60,9 +60,9 @@ impl RevocationKeeper {
     /// A [`ChangeError`]; nothing was changed.
     pub async fn add(self: &Arc<Self>, entry: Revocation) -> Result<(String, bool), ChangeError> {
         if let Some(name) = entry.text(RevocationField::Issuer)
-            && !self.issuers.iter().any(|known| known.as_ref() == name)
+            && !self.issuers.load().iter().any(|known| known.as_ref() == name)
         {
-            return Err(ChangeError::UnknownIssuer(self.issuers.join(", ").into()));
+            return Err(ChangeError::UnknownIssuer(self.issuers.load().join(", ").into()));
         }
         if !entry.is_in_force(clock::unix_time()) {
             return Err(ChangeError::Ended);

@@ -61,7 +61,9 @@ impl RevocationKeeper {
         let new = kept.difference(&known).count();
         log::info!("revocations: {name} has {} entries in force, {new} of them new", list.entries().len());
         let names = |entry: &&Revocation| {
-            entry.text(RevocationField::Issuer).is_some_and(|name| !self.issuers.iter().any(|known| &**known == name))
+            entry
+                .text(RevocationField::Issuer)
+                .is_some_and(|name| !self.issuers.load().iter().any(|known| &**known == name))
         };
         let foreign = list.entries().iter().filter(names).count();
         if foreign > 0 {

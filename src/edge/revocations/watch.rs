@@ -1,9 +1,6 @@
 //! The background of revocations: looks at the operators' file, fetches their list, drops what has ended.
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use pingora_core::{server::ShutdownWatch, services::background::BackgroundService};
-
 use crate::{
     config::{
         bounds::LIST_BYTES_MAX,
@@ -13,59 +10,68 @@ use crate::{
     edge::{
         file_watch::{FileWatch, PERIOD},
         jwks_client::Proxies,
-        revocations::{RevocationKeeper, read, remote::ListFetcher},
+        revocations::{NextRevocations, RevocationKeeper, read, remote::ListFetcher},
+        task_home::{Task, TaskHome},
     },
 };
 
 /// The shortest pause after a fetch that failed; it doubles up to the time between two fetches.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 
-/// Keeps the lists as they are outside.
+/// Has the lists kept as they are outside.
 #[derive(Debug)]
 pub struct RevocationWatch {
     keeper: Arc<RevocationKeeper>,
-    source: Option<WatchedSource>,
+    home: TaskHome,
     proxies: Arc<Proxies>,
 }
 
-#[derive(Clone, Debug)]
-enum WatchedSource {
-    File(PathBuf),
-    Remote(RemoteRevocations),
-}
-
 impl RevocationWatch {
-    /// A service for this source.
-    pub fn new(keeper: Arc<RevocationKeeper>, source: Option<&RevocationSource>, proxies: Arc<Proxies>) -> Self {
-        let source = source.map(|source| match source {
-            RevocationSource::File(file) => WatchedSource::File(file.path.clone()),
-            RevocationSource::Remote(remote) => WatchedSource::Remote(remote.clone()),
-        });
-        Self { keeper, source, proxies }
+    /// One whose tasks run there.
+    pub const fn new(keeper: Arc<RevocationKeeper>, home: TaskHome, proxies: Arc<Proxies>) -> Self {
+        Self { keeper, home, proxies }
     }
-}
 
-#[async_trait]
-impl BackgroundService for RevocationWatch {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        match &self.source {
-            Some(WatchedSource::File(path)) => {
-                tokio::spawn(watch_file(Arc::clone(&self.keeper), path.clone()));
-            }
-            Some(WatchedSource::Remote(remote)) => {
-                tokio::spawn(keep_fetching(Arc::clone(&self.keeper), remote.clone(), Arc::clone(&self.proxies)));
-            }
-            None => {}
-        }
+    /// Drops what has ceased to count, for as long as what is returned is held.
+    #[must_use]
+    pub fn sweep(&self) -> Task {
         let keeper = Arc::clone(&self.keeper);
-        tokio::spawn(async move {
+        self.home.spawn(async move {
             loop {
                 tokio::time::sleep(PERIOD).await;
                 keeper.sweep().await;
             }
+        })
+    }
+
+    /// Looks at the operators' list, for as long as what is returned is held.
+    #[must_use]
+    pub fn watch(&self, source: &RevocationSource) -> Task {
+        let keeper = Arc::clone(&self.keeper);
+        match source {
+            RevocationSource::File(file) => self.home.spawn(watch_file(keeper, file.path.clone())),
+            RevocationSource::Remote(remote) => {
+                self.home.spawn(keep_fetching(keeper, remote.clone(), Arc::clone(&self.proxies)))
+            }
+        }
+    }
+
+    /// What changes when another configuration comes into force; a new list on a server is fetched first.
+    ///
+    /// # Errors
+    /// When that cannot be had, and none is kept: without it no token would pass.
+    pub async fn prepare(
+        &self,
+        before: Option<&RevocationSource>,
+        now: Option<&RevocationSource>,
+        issuers: Vec<Box<str>>,
+    ) -> Result<NextRevocations, String> {
+        let (keeper, proxies) = (Arc::clone(&self.keeper), Arc::clone(&self.proxies));
+        let (before, now) = (before.cloned(), now.cloned());
+        let prepared = tokio::task::spawn_blocking(move || {
+            NextRevocations::prepare(&keeper, before.as_ref(), now.as_ref(), issuers, proxies)
         });
-        // The tasks end with the runtime.
-        let _ = shutdown.changed().await;
+        prepared.await.unwrap_or_else(|_| Err("the revocations could not be prepared".to_owned()))
     }
 }
 
@@ -76,8 +82,8 @@ async fn watch_file(keeper: Arc<RevocationKeeper>, path: PathBuf) {
         let mut watched = file.take().unwrap_or_else(new_watch);
         let (task, name) = (Arc::clone(&keeper), path.clone());
         let looked = tokio::task::spawn_blocking(move || {
-            let outcome =
-                watched.look(false, |content| read(&name, content, KnownIssuers::These(&task.issuers)).map(Some));
+            let outcome = watched
+                .look(false, |content| read(&name, content, KnownIssuers::These(&task.issuers.load())).map(Some));
             if let Some(outcome) = outcome {
                 task.settle(outcome);
             }
