@@ -1,6 +1,9 @@
 //! How many requests a route takes of one caller, and how limits are told to clients. Values alone: who has taken how much
 //! is remembered by the floor above.
-use std::{fmt, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use http::HeaderValue;
 
@@ -149,11 +152,12 @@ impl RateLimits {
     /// `RateLimit` (the same draft, §4): of each limit that counted the request what is left, and for how long there is no
     /// more than that. Nothing where none did.
     pub fn told(&self, standings: &Standings) -> Option<HeaderValue> {
-        let mut text = String::with_capacity(32);
+        let mut text = String::with_capacity(96);
         for (name, standing) in self.names.iter().zip(standings) {
             let Some(Standing { left, until_more }) = standing else { continue };
             let separator = if text.is_empty() { "" } else { ", " };
-            text.push_str(&format!("{separator}\"{name}\";r={left};t={}", whole_seconds(*until_more)));
+            // Writing into a String cannot fail.
+            let _ = write!(text, "{separator}\"{name}\";r={left};t={}", whole_seconds(*until_more));
         }
         HeaderValue::try_from(text).ok().filter(|value| !value.is_empty())
     }
