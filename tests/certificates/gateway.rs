@@ -149,9 +149,9 @@ fn no_connection_is_shared_between_upstreams_that_trust_or_show_something_else()
     let names = ["good", "trusts-others", "shows-another", "means-another"];
     let routes: Vec<String> =
         names.iter().map(|name| format!("  - {{name: {name}, path: /{name}, upstream: {name}}}")).collect();
-    // One thread, so that there is one pool of connections.
-    let config = fixture::config("server: {threads: 1}", &routes.join("\n"))
-        .replace("echo: {servers: [\"{upstream}\"]}", &upstreams.join("\n  "));
+    // The gateway has one thread, so that there is one pool of connections.
+    let config =
+        fixture::config("", &routes.join("\n")).replace("echo: {servers: [\"{upstream}\"]}", &upstreams.join("\n  "));
     let gateway = Builder::new(config).file("keys.json", keys_file()).start();
     for _ in 0..3 {
         for name in names {
