@@ -48,6 +48,7 @@ static INSTALLED: LazyLock<Arc<Installed>> = LazyLock::new(|| {
     let parts = Parts {
         upstreams: Arc::new(Upstreams::new(&config.live.upstreams).expect("upstreams")),
         upstream_names: vec!["echo".into()],
+        assertions: None,
         drop_underscore_headers: false,
         document: serde_json::Value::Null,
         required_for_readiness: vec![false],
