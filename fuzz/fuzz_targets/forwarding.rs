@@ -53,6 +53,7 @@ static INSTALLED: LazyLock<Arc<Installed>> = LazyLock::new(|| {
         upstreams: Arc::new(Upstreams::new(&config.live.upstreams).expect("upstreams")),
         upstream_names: vec!["echo".into()],
         trusted_proxies: TrustedProxies::default(),
+        assertions: None,
         drop_underscore_headers: false,
         document: serde_json::Value::Null,
         required_for_readiness: vec![false],

@@ -178,7 +178,7 @@ fn a_stream_may_be_idle_for_as_long_as_its_route_says_and_no_timeout_of_another_
 
 #[test]
 fn a_websocket_is_idle_for_longer_than_a_request_body_may_stall() {
-    let house = start("limits: {body_timeout: 1s, body_bytes: 10}");
+    let house = start("limits: {body_timeout: 1s, body_bytes: 10B}");
     let mut begun = begin(&house, "/public/ws", None);
     begun.wire.read_bytes(FRAME.len()).unwrap();
     assert!(!begun.wire.read_for(Duration::from_millis(2500)).1, "it was closed");
