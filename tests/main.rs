@@ -18,6 +18,7 @@ mod certificates;
 mod clients;
 mod connections;
 mod corpora;
+mod dashboards;
 mod decision_table;
 mod decisions;
 mod diagnostics;
