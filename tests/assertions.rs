@@ -60,13 +60,6 @@ impl EdgeKey {
         let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
         encoded(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes()))
     }
-
-    fn sign(&self, header: &Value, claims: &Value) -> String {
-        let text = format!("{}.{}", encoded(header.to_string()), encoded(claims.to_string()));
-        let token = format!("{text}.{}", encoded(self.pair.sign(text.as_bytes())));
-        minted::remember(&token);
-        token
-    }
 }
 
 /// The only assertion of a request.

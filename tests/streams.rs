@@ -103,7 +103,8 @@ const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\
 struct House {
     gateway: Gateway,
     upstream: StreamUpstream,
-    echo: Upstream,
+    // Serves as long as the gateway does.
+    _echo: Upstream,
 }
 
 impl House {
@@ -116,7 +117,7 @@ impl House {
             .set("upstream", echo.address())
             .file("keys.json", fixture::keys_file())
             .start();
-        Self { gateway, upstream, echo }
+        Self { gateway, upstream, _echo: echo }
     }
 
     fn revoke(&self, entry: &Value) {

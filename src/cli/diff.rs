@@ -1,5 +1,10 @@
 //! `portcullis diff`: what a change of a configuration means, for whoever has to approve it.
-use std::{collections::BTreeMap, fmt::Write as _, io::Write, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
@@ -66,8 +71,8 @@ const fn counts_as_looser(direction: Direction) -> bool {
     matches!(direction, Direction::Looser | Direction::Unclear)
 }
 
-fn load(path: &PathBuf) -> Result<Config, CommandError> {
-    let loaded = ConfigFile { path: path.clone() }.load(Secrets::Skip)?;
+fn load(path: &Path) -> Result<Config, CommandError> {
+    let loaded = ConfigFile { path: path.to_path_buf() }.load(Secrets::Skip)?;
     loaded.config.ok_or_else(|| CommandError::BadConfiguration(loaded.problems.render()))
 }
 

@@ -65,6 +65,18 @@ pub struct Live {
     pub document: serde_json::Value,
 }
 
+impl Live {
+    /// The names of the upstreams, in their order.
+    pub fn upstream_names(&self) -> Vec<Box<str>> {
+        self.upstreams.iter().map(|upstream| upstream.name.clone()).collect()
+    }
+
+    /// Which issuers need keys for the process to be ready, in their order.
+    pub fn required_for_readiness(&self) -> Vec<bool> {
+        self.keys.iter().map(|keys| keys.required_for_readiness).collect()
+    }
+}
+
 /// A socket to listen on or to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {

@@ -9,11 +9,7 @@ use pingora::apps::http_app::HttpServer;
 use pingora_core::{
     apps::HttpServerOptions,
     server::{RunArgs, Server, configuration::ServerConf},
-    services::{
-        Service as AnyService,
-        background::{BackgroundService, background_service},
-        listening::Service,
-    },
+    services::{Service as AnyService, listening::Service},
 };
 use pingora_proxy::http_proxy;
 use tokio::sync::Mutex;
@@ -39,11 +35,11 @@ use crate::{
         reload::{Fixed, Origin, Reloader, Running},
         report::Reporter,
         revocations::{RevocationKeeper, RevocationWatch},
+        services::{UntilTheEnd, add_background},
         signals::SignalWatch,
         state_directory::{self, StatePlace},
         task_home::{Task, TaskHome},
         tls::{self, CertificateWatch},
-        until_the_end::UntilTheEnd,
         upstream::Upstreams,
     },
     gate::route::ListenerId,
@@ -110,6 +106,8 @@ impl Assembly {
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
         let fixed = Fixed::of(&startup, &live.ruleset.limits);
         let parts = Parts {
+            upstream_names: live.upstream_names(),
+            required_for_readiness: live.required_for_readiness(),
             assertions: Assertions::of(live.assertion.as_ref(), &state, startup.claims_cache)
                 .map_err(StartError::AssertionKey)?,
             gatekeeper: Gatekeeper::new(live.ruleset, sources.slots.clone(), cache, 0)
@@ -117,19 +115,14 @@ impl Assembly {
                 .limiting_rates(None, clock::monotonic()),
             waiters: Arc::new(KeyWaiters::new(&sources)),
             upstreams: Arc::clone(&upstreams),
-            upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             trusted_proxies: live.trusted_proxies,
             drop_underscore_headers: live.drop_underscore_headers,
             document: live.document,
-            required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
         };
         metrics.config_in_force(&origin.sha256, None, clock::unix_time());
         let installed = Installed::new(parts, &metrics);
         let shared = Arc::new(new_shared(&startup, installed, &metrics, access_log.clone(), revocations));
-        let upstream_task = homes.upstreams.spawn(async move {
-            upstreams.resolve_at_start();
-            upstreams.keep_current(std::future::pending()).await;
-        });
+        let upstream_task = homes.upstreams.spawn(follow_names(upstreams));
         let sweeping = revocation_watch.sweep();
         let running = Running {
             generation: 0,
@@ -211,6 +204,11 @@ impl Prepared {
         let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, reloader };
         Assembly { server, signals, shared, _held: [sweeping, comparing] }
     }
+}
+
+async fn follow_names(upstreams: Arc<Upstreams>) {
+    upstreams.resolve_at_start();
+    upstreams.keep_current(std::future::pending()).await;
 }
 
 fn new_shared(
@@ -395,10 +393,4 @@ fn add_admin(
 fn add_file_watches(server: &mut Server, certificates: CertificateWatch, shared: &Arc<Shared>) {
     add_background(server, "certificates", certificates);
     add_background(server, "assertions", AssertionKeyWatch { shared: Arc::clone(shared) });
-}
-
-fn add_background<B: BackgroundService + Send + Sync + 'static>(server: &mut Server, name: &str, task: B) {
-    let mut service = background_service(name, task);
-    service.threads = Some(1);
-    server.add_service(service);
 }

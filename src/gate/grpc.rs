@@ -33,17 +33,49 @@ pub enum Code {
 }
 
 impl Code {
-    /// What a refusal is to a call: 401 is 16, 403 is 7, and so on.
+    /// What a refusal is to a call: nobody knows who is calling, the caller may not, and so on.
     pub const fn of(rejection: Rejection) -> Self {
-        match rejection.row().status {
-            401 => Self::Unauthenticated,
-            403 => Self::PermissionDenied,
-            404 | 405 => Self::Unimplemented,
-            408 | 504 => Self::DeadlineExceeded,
-            413 | 414 | 429 | 431 => Self::ResourceExhausted,
-            421 | 502 | 503 => Self::Unavailable,
-            400..=499 => Self::InvalidArgument,
-            _ => Self::Internal,
+        match rejection {
+            Rejection::RequestMalformed
+            | Rejection::PathAmbiguous
+            | Rejection::HeaderForbidden
+            | Rejection::TokenRepeated => Self::InvalidArgument,
+            Rejection::UriTooLong | Rejection::HeaderTooLarge | Rejection::BodyTooLarge | Rejection::RateLimited => {
+                Self::ResourceExhausted
+            }
+            Rejection::Misdirected
+            | Rejection::KeysUnavailable
+            | Rejection::RevocationsUnavailable
+            | Rejection::UpstreamUnreachable
+            | Rejection::UpstreamUnhealthy
+            | Rejection::Overloaded => Self::Unavailable,
+            Rejection::RouteNotFound | Rejection::MethodNotAllowed => Self::Unimplemented,
+            Rejection::AddressDenied
+            | Rejection::CsrfRejected
+            | Rejection::SubjectRevoked
+            | Rejection::PrincipalMismatch
+            | Rejection::ScopeInsufficient
+            | Rejection::RoleMissing
+            | Rejection::ClaimMismatch => Self::PermissionDenied,
+            Rejection::TokenMissing
+            | Rejection::TokenTooLarge
+            | Rejection::TokenMalformed
+            | Rejection::IssuerUnknown
+            | Rejection::TypeNotAllowed
+            | Rejection::CriticalHeader
+            | Rejection::AlgorithmNotAllowed
+            | Rejection::KeyUnknown
+            | Rejection::SignatureInvalid
+            | Rejection::ClaimMissing
+            | Rejection::ClaimInvalid
+            | Rejection::TokenExpired
+            | Rejection::TokenNotYetValid
+            | Rejection::LifetimeExceeded
+            | Rejection::AudienceMismatch
+            | Rejection::TokenRevoked
+            | Rejection::StepUpRequired => Self::Unauthenticated,
+            Rejection::RequestTimeout | Rejection::UpstreamTimeout => Self::DeadlineExceeded,
+            Rejection::Internal => Self::Internal,
         }
     }
 

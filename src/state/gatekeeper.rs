@@ -1,6 +1,7 @@
 //! Rules, keys and memory together: one request in, one judgement out.
 //!
 //! It never waits: where keys have to be fetched first it says so, and is asked again.
+mod recall;
 mod recheck;
 
 use std::{
@@ -17,9 +18,7 @@ use crate::{
         rejection::{Refusal, Rejection},
         request::Request,
         route::{Authentication, Route, RouteId},
-        signature,
         time::UnixTime,
-        token::{Segments, UnverifiedToken},
         witness::{Fact, Nobody, Stage, Witness},
     },
     state::{
@@ -30,6 +29,7 @@ use crate::{
     },
 };
 
+use self::recall::Known;
 pub use self::recheck::Seen;
 
 /// The rules of one configuration with the keys of its issuers and the shared memory of tokens.
@@ -324,83 +324,6 @@ impl Gatekeeper {
         // Without the signature, of which there may be several that are good.
         Ok(Identified::As(identity?, token.text.rsplit_once('.').map(|(signed, _)| signed)))
     }
-
-    fn generation(&self, known: &KnownToken) -> Option<u64> {
-        self.generations.get(usize::from(known.token().issuer().0)).copied()
-    }
-
-    /// The token as remembered, if the key that proved it is still trusted, else as verified now.
-    fn known(
-        &self,
-        token: &str,
-        route: &Route,
-        patience: Patience,
-        judgement: &mut Judgement,
-        witness: &mut impl Witness,
-    ) -> Result<Known, Refusal> {
-        let digest = self.cache.digest(token);
-        if let Some(digest) = &digest {
-            judgement.cache = CacheUse::Miss;
-            if let Some(known) = self.cache.recall(digest, |known| self.generation(known)) {
-                let keys = self.slot(known.token().issuer()).and_then(|slot| slot.keys());
-                if keys.is_some_and(|keys| known.token().is_proven_by(&keys)) {
-                    judgement.cache = CacheUse::Hit;
-                    return Ok(Known::Token(known));
-                }
-                judgement.cache = CacheUse::Stale;
-            }
-        }
-        let known = match self.verified(token, route, patience, judgement, witness) {
-            Ok(Known::Token(known)) => known,
-            // Asked again after the wait, and stale then too unless its key came back.
-            Ok(awaiting @ Known::AwaitKeys(_)) => return Ok(awaiting),
-            Err(refusal) => {
-                if let Some(digest) = digest.filter(|_| judgement.cache == CacheUse::Stale) {
-                    self.cache.forget(&digest);
-                }
-                return Err(refusal);
-            }
-        };
-        if let Some((digest, generation)) = digest.zip(self.generation(&known)) {
-            self.cache.remember(digest, Arc::clone(&known), generation);
-        }
-        Ok(Known::Token(known))
-    }
-
-    fn verified(
-        &self,
-        token: &str,
-        route: &Route,
-        patience: Patience,
-        judgement: &mut Judgement,
-        witness: &mut impl Witness,
-    ) -> Result<Known, Refusal> {
-        witness.enter(Stage::Token);
-        let segments = Segments::decode(token)?;
-        let token = UnverifiedToken::parse(&segments)?;
-        witness.learn(Fact::Unverified(&token));
-        witness.enter(Stage::Issuer);
-        let (id, issuer) = self.ruleset.issuer_of(&token, route)?;
-        judgement.issuer = Some(id);
-        witness.enter(Stage::Header);
-        signature::check_header(&token, issuer)?;
-        witness.enter(Stage::Keys);
-        let slot = self.slot(id).ok_or(Rejection::Internal)?;
-        let keys = slot.keys().ok_or(Rejection::KeysUnavailable)?;
-        witness.enter(Stage::Signature);
-        // A key that the set names but that cannot be used would not be found by fetching again.
-        let is_fetchable = slot.is_remote() && token.kid().is_some_and(|kid| !keys.publishes(kid));
-        match self.ruleset.verify(token, (id, issuer), &keys) {
-            Ok(known) => Ok(Known::Token(Arc::new(known))),
-            Err(refusal) if refusal.rejection() == Rejection::KeyUnknown && is_fetchable => match patience {
-                Patience::MayWait => Ok(Known::AwaitKeys(id)),
-                Patience::Fetched => Err(refusal),
-                Patience::NotFetched => Err(Refusal::new(Rejection::KeysUnavailable)
-                    .because("the token names a key that is not known, and no fetch could tell")),
-            },
-            Err(refusal) => Err(refusal),
-        }
-    }
 }
 
 /// When a request is decided, for how long its client was asked to wait, and what charges the limits.
@@ -420,10 +343,5 @@ enum Identified<'r> {
     /// Somebody, and what the issuer signed.
     As(Identity, Option<&'r str>),
     Nobody,
-    AwaitKeys(IssuerId),
-}
-
-enum Known {
-    Token(Arc<KnownToken>),
     AwaitKeys(IssuerId),
 }

@@ -110,13 +110,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made otherwise; only distances from it matter")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
     fn requests(requests: u64) -> Counted {
         Counted { requests, ..Counted::default() }
     }
 
     #[test]
     fn a_stretch_begins_at_the_latest_reading_that_is_old_enough_or_at_the_first() {
-        let start = Instant::now();
+        let start = now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut traffic = Traffic::new(start);
         for (seconds, count) in [(10, 5), (20, 20), (30, 50)] {
@@ -136,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_stretch_without_length_has_no_rate() {
-        let start = Instant::now();
+        let start = now();
         let stretch = Traffic::new(start).over(WINDOW, start, requests(9));
         assert_eq!((stretch.length, stretch.requests_per_second()), (Duration::ZERO, 0.0));
     }
@@ -144,7 +149,7 @@ mod tests {
     proptest! {
         #[test]
         fn readings_are_bounded_and_the_stretches_between_them_make_up_the_whole(counts in prop::collection::vec(0_u64..1_000, 0..300)) {
-            let start = Instant::now();
+            let start = now();
             let mut traffic = Traffic::new(start);
             let (mut now, mut total) = (start, 0);
             for count in &counts {

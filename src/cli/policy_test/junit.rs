@@ -54,7 +54,7 @@ fn failure(out: &mut String, case: &Tried) {
     let mut told = format!("request: {}\n", request_of(case));
     for difference in &case.differences {
         let (what, expected, found) = (&difference.what, &difference.expected, &difference.found);
-        let _ = write!(told, "{what}: expected {expected}, found {found}\n");
+        let _ = writeln!(told, "{what}: expected {expected}, found {found}");
     }
     told.push_str(&cause(&case.explanation.verdict));
     let first = case.differences.first();
@@ -104,7 +104,7 @@ mod tests {
             prop_assert!(!escaped.contains(['<', '>', '"', '\'']));
             prop_assert!(escaped.chars().all(|letter| !letter.is_control() || letter == '\n' || letter == '\t'));
             for (position, _) in escaped.match_indices('&') {
-                let rest = &escaped[position..];
+                let (_, rest) = escaped.split_at(position);
                 prop_assert!(["&amp;", "&lt;", "&gt;", "&quot;", "&apos;"].iter().any(|entity| rest.starts_with(entity)));
             }
         }

@@ -3,8 +3,9 @@ use crate::config::difference::{Changes, Direction, Side, implication};
 use crate::gate::cors::{AllowedOrigins, Cors, CorsGrant};
 use crate::gate::network::{AddressRule, Network};
 use crate::gate::policy::{Names, Requirement};
+use crate::gate::rate_limit::RateLimits;
 use crate::gate::readings::EncodedSlash;
-use crate::gate::route::{Action, Authentication, Folding, PathReadings, Route};
+use crate::gate::route::{Action, Authentication, Folding, PathReadings, Route, StreamRule};
 use crate::gate::sources::TokenSource;
 
 use Direction::{Looser, Neither, Stricter, Unclear};
@@ -79,14 +80,7 @@ pub(super) fn compare(
         let (now, before) = (shown_addresses(addresses), shown_addresses(&old.addresses));
         changes.add(direction, place, format!("addresses: {now}; before: {before}"));
     }
-    let limits = (
-        implication::rate_limits(rate_limits, &old.rate_limits),
-        implication::rate_limits(&old.rate_limits, rate_limits),
-    );
-    if let Some(direction) = Direction::of(limits.0, limits.1) {
-        let shown: Vec<String> = rate_limits.limits().iter().map(ToString::to_string).collect();
-        changes.add(direction, place, format!("rate limits: {}", or_none(&shown.join("; "))));
-    }
+    compare_rate_limits(place, &old.rate_limits, rate_limits, changes);
     compare_readings(place, old.readings, *readings, changes);
     compare_cors(place, old.cors.as_ref(), cors.as_ref(), changes);
     compare_action(place, (old_side, old), (new_side, new), changes);
@@ -95,15 +89,7 @@ pub(super) fn compare(
     if *rewrite != old.rewrite {
         changes.add(Unclear, place, "the upstream gets another path or host (rewrite)");
     }
-    if old.stream.end_with_token != stream.end_with_token {
-        let direction = if stream.end_with_token { Stricter } else { Looser };
-        let text = if stream.end_with_token { "streams end with their token" } else { "streams outlive their token" };
-        changes.add(direction, place, text);
-    }
-    let longest = |what: &str| format!("the longest {what} of a stream");
-    let duration = |duration: std::time::Duration| format!("{duration:?}");
-    changes.add_limit((place, &longest("age")), (old.stream.max_age, stream.max_age), duration);
-    changes.add_limit((place, &longest("idle time")), (old.stream.idle_timeout, stream.idle_timeout), duration);
+    compare_streams(place, old.stream, *stream, changes);
     let is_same = |one: Option<&Requirement>, other: Option<&Requirement>| match (one, other) {
         (Some(one), Some(other)) => implication::requirement(one, other) && implication::requirement(other, one),
         (None, None) => true,
@@ -121,6 +107,27 @@ pub(super) fn compare(
     for (_, what) in others.iter().filter(|(is_other, _)| *is_other) {
         changes.add(Neither, place, *what);
     }
+}
+
+fn compare_rate_limits(place: &str, old: &RateLimits, new: &RateLimits, changes: &mut Changes) {
+    let limits = (implication::rate_limits(new, old), implication::rate_limits(old, new));
+    if let Some(direction) = Direction::of(limits.0, limits.1) {
+        let shown: Vec<String> = new.limits().iter().map(ToString::to_string).collect();
+        changes.add(direction, place, format!("rate limits: {}", or_none(&shown.join("; "))));
+    }
+}
+
+fn compare_streams(place: &str, old: StreamRule, new: StreamRule, changes: &mut Changes) {
+    let StreamRule { end_with_token, idle_timeout, max_age } = new;
+    if old.end_with_token != end_with_token {
+        let direction = if end_with_token { Stricter } else { Looser };
+        let text = if end_with_token { "streams end with their token" } else { "streams outlive their token" };
+        changes.add(direction, place, text);
+    }
+    let longest = |what: &str| format!("the longest {what} of a stream");
+    let duration = |duration: std::time::Duration| format!("{duration:?}");
+    changes.add_limit((place, &longest("age")), (old.max_age, max_age), duration);
+    changes.add_limit((place, &longest("idle time")), (old.idle_timeout, idle_timeout), duration);
 }
 
 fn shown_addresses(rule: &AddressRule) -> String {

@@ -183,7 +183,7 @@ pub const SERVER: &[Key] = &[
         "drain_delay",
         seconds(0, HOUR),
         "0s",
-        "how long connections are still accepted after the request to stop, while readiness already says 503; part of the \
+        "how long connections are still accepted after the request to stop, while readiness already says no; part of the \
          grace_period",
     ),
     Key::optional(

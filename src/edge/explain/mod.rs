@@ -11,6 +11,7 @@ mod running;
 mod stand_in;
 mod steps;
 mod trace;
+mod words;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -135,13 +136,6 @@ fn explain(scene: &Scene<'_>, question: &Question) -> Result<Explanation, String
         judgement = decide(scene, question, &arrival.request(&head), Some((issuer, &found)), &mut trace);
         origin = Some(found);
     }
-    let asked = Asked {
-        method: question.method.clone(),
-        url: question.url.split('?').next().unwrap_or_default().to_owned(),
-        listener: arrival.listener.name.to_string(),
-        address: question.address.map(|address| address.to_string()),
-        at: question.at.to_string(),
-    };
     let case = Case {
         scene,
         arrival: &arrival,
@@ -158,7 +152,7 @@ fn explain(scene: &Scene<'_>, question: &Question) -> Result<Explanation, String
     let upstream =
         if verdict.outcome == Outcome::Forward { upstream(scene, &arrival, &head, &judgement) } else { None };
     let explanation = Explanation {
-        request: asked,
+        request: asked(question, &arrival),
         steps: case.steps(),
         upstream,
         response_headers: response_headers(scene, &head, &judgement, location.as_deref()),
@@ -167,6 +161,16 @@ fn explain(scene: &Scene<'_>, question: &Question) -> Result<Explanation, String
     };
     let secrets: Vec<&str> = token.into_iter().chain(credentials(&head)).collect();
     Ok(explanation.without_tokens(&secrets))
+}
+
+fn asked(question: &Question, arrival: &Arrival<'_>) -> Asked {
+    Asked {
+        method: question.method.clone(),
+        url: question.url.split('?').next().unwrap_or_default().to_owned(),
+        listener: arrival.listener.name.to_string(),
+        address: question.address.map(|address| address.to_string()),
+        at: question.at.to_string(),
+    }
 }
 
 /// What the gateway does with a request that comes in, until it needs keys; where it sends it is told too, if it is another

@@ -126,16 +126,16 @@ impl Rehearsal {
         let cache = Arc::new(ClaimsCache::new(startup.claims_cache, [0; 32]));
         let issuers = live.ruleset.issuers.clone();
         let parts = Parts {
+            upstream_names: live.upstream_names(),
+            required_for_readiness: live.required_for_readiness(),
             gatekeeper: Gatekeeper::new(live.ruleset, slots, cache, 0).with_revocations(revocations),
             waiters: Arc::default(),
             upstreams,
-            upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             trusted_proxies: live.trusted_proxies,
             // What is explained is never signed.
             assertions: None,
             drop_underscore_headers: live.drop_underscore_headers,
             document: live.document,
-            required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
         };
         Ok(Self {
             installed: Installed::new(parts, &metrics),

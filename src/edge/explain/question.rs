@@ -98,12 +98,7 @@ impl Question {
         let Ok(Value::Object(members)) = serde_json::from_slice(text) else {
             return Err("the body is not a JSON object".to_owned());
         };
-        const NAMES: [&str; 9] = ["method", "url", "headers", "token", "claims", "issuer", "at", "address", "listener"];
-        for name in members.keys().filter(|name| !NAMES.contains(&name.as_str())) {
-            let known = suggest::closest(name, NAMES)
-                .map_or_else(|| format!("known are {}", NAMES.join(", ")), |known| format!("did you mean `{known}`?"));
-            return Err(format!("unknown member {}; {known}", crate::gate::rejection::quoted(name)));
-        }
+        check_names(&members)?;
         let text = |name: &str| match members.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -119,15 +114,7 @@ impl Question {
             question.address = Some(address.parse().map_err(|_| "`address` is not an IP address")?);
         }
         question.headers = headers_of(members.get("headers"))?;
-        question.presented = match (text("token")?, members.get("claims"), text("issuer")?) {
-            (None, None | Some(Value::Null), None) => Presented::Nothing,
-            (Some(token), None | Some(Value::Null), None) => Presented::Token(token.into()),
-            (None, Some(Value::Object(claims)), Some(issuer)) => Presented::Claims { claims: claims.clone(), issuer },
-            (None, Some(Value::Object(_)), None) => return Err("`claims` need an `issuer`".to_owned()),
-            (None, Some(_), _) => return Err("`claims` is not an object".to_owned()),
-            (None, None, Some(_)) => return Err("`issuer` is for `claims`".to_owned()),
-            (Some(_), _, _) => return Err("`token` goes with neither `claims` nor `issuer`".to_owned()),
-        };
+        question.presented = presented(text("token")?, members.get("claims"), text("issuer")?)?;
         question.head(None)?;
         Ok(question)
     }
@@ -209,6 +196,26 @@ impl Question {
             head.append_header(name.clone(), value.clone()).map_err(|_| format!("{name} cannot be sent"))?;
         }
         Ok(head)
+    }
+}
+
+fn check_names(members: &Map<String, Value>) -> Result<(), String> {
+    const NAMES: [&str; 9] = ["method", "url", "headers", "token", "claims", "issuer", "at", "address", "listener"];
+    let Some(name) = members.keys().find(|name| !NAMES.contains(&name.as_str())) else { return Ok(()) };
+    let known = suggest::closest(name, NAMES)
+        .map_or_else(|| format!("known are {}", NAMES.join(", ")), |known| format!("did you mean `{known}`?"));
+    Err(format!("unknown member {}; {known}", crate::gate::rejection::quoted(name)))
+}
+
+fn presented(token: Option<String>, claims: Option<&Value>, issuer: Option<String>) -> Result<Presented, String> {
+    match (token, claims, issuer) {
+        (None, None | Some(Value::Null), None) => Ok(Presented::Nothing),
+        (Some(token), None | Some(Value::Null), None) => Ok(Presented::Token(token.into())),
+        (None, Some(Value::Object(claims)), Some(issuer)) => Ok(Presented::Claims { claims: claims.clone(), issuer }),
+        (None, Some(Value::Object(_)), None) => Err("`claims` need an `issuer`".to_owned()),
+        (None, Some(_), _) => Err("`claims` is not an object".to_owned()),
+        (None, None, Some(_)) => Err("`issuer` is for `claims`".to_owned()),
+        (Some(_), _, _) => Err("`token` goes with neither `claims` nor `issuer`".to_owned()),
     }
 }
 

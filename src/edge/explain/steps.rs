@@ -2,6 +2,7 @@
 use http::StatusCode;
 use pingora::http::RequestHeader;
 
+use super::words::{shown_issuer, shown_kid, shown_source};
 use crate::{
     edge::{
         explain::{
@@ -21,7 +22,6 @@ use crate::{
         rejection::Refusal,
         request::Request,
         route::{Action, Authentication, Route},
-        sources::TokenSource,
         time::UnixTime,
         witness::Stage,
     },
@@ -384,21 +384,4 @@ fn shown_checks(checks: Vec<Check>) -> Vec<CheckShown> {
         reason: check.refusal.map(|refusal| refusal.rejection().label().to_owned()),
     };
     checks.into_iter().map(shown).collect()
-}
-
-fn shown_kid(kid: Option<&str>) -> String {
-    kid.map_or_else(|| "without kid".to_owned(), crate::gate::rejection::quoted)
-}
-
-fn shown_issuer(issuer: &Issuer) -> String {
-    format!("{} ({})", issuer.name, issuer.identifier)
-}
-
-fn shown_source(source: &TokenSource) -> String {
-    match source {
-        TokenSource::Authorization => "Authorization: Bearer".to_owned(),
-        TokenSource::Header(name) => format!("header {name}"),
-        TokenSource::Query(name) => format!("query parameter {name}"),
-        TokenSource::Cookie(name) => format!("cookie {name}"),
-    }
 }

@@ -4,6 +4,8 @@
 //! What Pingora repairs on its way in is seen by `request_bytes`. A head that cannot be parsed at all Pingora answers by itself and tells nobody; but its answer
 //! passes here. And it has one timeout for the head and the body of a response; but while it waits for the head, it
 //! listens to the client, here.
+mod reading_and_writing;
+
 use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,7 +18,7 @@ use std::{
 
 use pingora_core::protocols::Stream;
 use pingora_proxy::Session;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite as _;
 
 use crate::{
     edge::{
@@ -359,84 +361,5 @@ impl Drop for Connection {
             // A second panic would end the process.
             let _ = catch_unwind(AssertUnwindSafe(|| self.tell_of_panic()));
         }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.ending.has_begun() {
-            return self.read_at_the_end(context);
-        }
-        let (before, has_room) = (buffer.filled().len(), buffer.remaining() > 0);
-        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
-        if polled.is_pending() {
-            if self.gives_up_reading(context) || self.end_exchange(context) {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            return if self.ending.has_begun() { self.read_at_the_end(context) } else { Poll::Pending };
-        }
-        let arrived = buffer.filled().get(before..).unwrap_or_default();
-        if arrived.is_empty() {
-            self.now_watched().has_client_left |= has_room;
-            return polled;
-        }
-        if let Some(rejection) = self.see(arrived) {
-            if self.is_http2() {
-                self.end(rejection, "streams that the client takes back");
-            } else {
-                self.refuse(rejection, "more than any head may have", context);
-            }
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
-        if let Some(stream) = &mut self.now_watched().stream {
-            stream.note_activity();
-        }
-        if self.is_exchange_over(context) {
-            buffer.set_filled(before);
-            return self.read_at_the_end(context);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.ending.has_begun() || self.is_exchange_over(context) {
-            return self.write_at_the_end(context, bytes);
-        }
-        self.notice_answer();
-        let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
-        if let Poll::Ready(Ok(length)) = polled {
-            self.note_written(bytes.get(..length).unwrap_or(bytes));
-        }
-        self.unless_stalled(polled, context)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.inner).poll_flush(context);
-        self.unless_stalled(polled, context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.inner).poll_shutdown(context);
-        self.unless_stalled(polled, context)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        // What has to be looked at is written piece by piece.
-        let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
-        self.poll_write(context, first)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        false
     }
 }

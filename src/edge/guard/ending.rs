@@ -94,7 +94,7 @@ impl Ending {
     /// The same without being woken: for an exchange in which something comes all the time.
     pub(super) fn is_overdue(watched: &mut Watched) -> bool {
         let Some(stream) = watched.stream.as_mut().filter(|_| watched.ended.is_none()) else { return false };
-        if !stream.due().is_some_and(|due| clock::monotonic() >= due) {
+        if stream.due().is_none_or(|due| clock::monotonic() < due) {
             return false;
         }
         watched.ended = stream.check();

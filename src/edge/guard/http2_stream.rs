@@ -110,7 +110,7 @@ pub fn guard(session: &mut Session) -> Option<Arc<Line>> {
             *place = ServerSession::Custom(Box::new(guarded));
             Some(line)
         }
-        other => {
+        other @ (ServerSession::H1(_) | ServerSession::Subrequest(_) | ServerSession::Custom(_)) => {
             *place = other;
             None
         }

@@ -357,6 +357,7 @@ mod tests {
         route.answered("GET", 200, Duration::from_millis(3));
         route.rejected(Some(0), 1);
         route.observed(Some(0), 1);
+        route.open_stream().close(crate::state::stream_watch::StreamEnd::ClientClosed);
         let _ = IssuerMetrics::resolve(&metrics, "main");
         let _ = FetchMetrics::resolve(&metrics, "main");
         let _ = UpstreamMetrics::resolve(&metrics, "orders");

@@ -185,6 +185,7 @@ impl Reloader {
         let upstream_task = self.upstreams.spawn(Arc::clone(&upstreams).keep_current(std::future::pending()));
 
         current.generation += 1;
+        let (upstream_names, required_for_readiness) = (live.upstream_names(), live.required_for_readiness());
         let gatekeeper = Gatekeeper::new(
             live.ruleset,
             sources.slots.clone(),
@@ -192,6 +193,8 @@ impl Reloader {
             current.generation,
         );
         let parts = Parts {
+            upstream_names,
+            required_for_readiness,
             gatekeeper: gatekeeper
                 .with_revocations(Arc::clone(before.gatekeeper.revocations()))
                 .succeeding(&before.gatekeeper)
@@ -199,11 +202,9 @@ impl Reloader {
             waiters: Arc::new(KeyWaiters::new(&sources)),
             upstreams,
             assertions,
-            upstream_names: live.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
             trusted_proxies: live.trusted_proxies,
             drop_underscore_headers: live.drop_underscore_headers,
             document: live.document,
-            required_for_readiness: live.keys.iter().map(|keys| keys.required_for_readiness).collect(),
         };
         let installed = Arc::new(Installed::new(parts, metrics));
         let keeps_list = revocations.keeps_source() && current.revocation.as_ref().is_some_and(|_| source.is_some());

@@ -37,7 +37,7 @@ fn a_limit_says_requests_time_and_by_what_and_a_bucket_holds_as_many_unless_it_s
 
 #[test]
 fn every_mistake_in_a_limit_is_said_at_once() {
-    let nine = vec!["{requests: 1, per: 1s, by: subject}"; 9].join(", ");
+    let nine = ["{requests: 1, per: 1s, by: subject}"; 9].join(", ");
     for (limits, expected) in [
         ("rate_limit: {}", &["`requests` is missing", "`per` is missing", "`by` is missing"][..]),
         ("rate_limit: []", &["`rate_limit` must not be empty"]),

@@ -112,6 +112,7 @@ fn certificate(left: Option<u64>) -> CertificateFacts {
 type Row = (fn(&mut Facts), &'static [(Weight, &'static str)]);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one row after another")]
 fn every_trouble_is_named_and_nothing_else_is() {
     use Weight::{Bad, Warning};
     let rows: &[Row] = &[
@@ -296,7 +297,7 @@ fn the_policy_names_the_style_and_the_script_of_the_page_and_lets_nothing_else_i
 /// The value of a colour in the first (light) or the second (dark) block of the style.
 fn colour(block: usize, name: &str) -> [f64; 3] {
     let value = STYLE.split(&format!("--{name}: #")).nth(block + 1).unwrap_or_else(|| panic!("no colour {name}"));
-    let number = u32::from_str_radix(&value[..6], 16).unwrap();
+    let number = u32::from_str_radix(value.get(..6).unwrap(), 16).unwrap();
     [number >> 16, number >> 8, number].map(|byte| f64::from(byte & 255) / 255.0)
 }
 

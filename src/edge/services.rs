@@ -1,9 +1,19 @@
-//! Services that outlast the request to stop.
+//! Services of the process: in the background, and such as outlast the request to stop.
 use async_trait::async_trait;
 use pingora_core::{
-    server::{ListenFds, ShutdownWatch},
-    services::Service as AnyService,
+    server::{ListenFds, Server, ShutdownWatch},
+    services::{
+        Service as AnyService,
+        background::{BackgroundService, background_service},
+    },
 };
+
+/// Adds a service that runs in the background, on a thread of its own.
+pub(super) fn add_background<B: BackgroundService + Send + Sync + 'static>(server: &mut Server, name: &str, task: B) {
+    let mut service = background_service(name, task);
+    service.threads = Some(1);
+    server.add_service(service);
+}
 
 /// A service that goes on while the process drains, so that whoever asks for readiness is told 503 instead of nothing.
 pub(super) struct UntilTheEnd<S>(pub(super) S);
