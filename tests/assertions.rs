@@ -221,7 +221,7 @@ fn a_request_whose_assertion_cannot_be_made_is_refused() {
     let token = |bytes: usize| bearer(&Token::good().claim("note", "n".repeat(bytes)).signed_by(signing_key()));
     let seen = ask(&house, "/orders", &[("Authorization", &token(10))]);
     assertion_of(&seen);
-    let long = (100..700).map(token).filter(|token| token.len() <= 1024 + "Bearer ".len()).last().unwrap();
+    let long = (100..700).map(token).rfind(|token| token.len() <= 1024 + "Bearer ".len()).unwrap();
     let response = house.gateway.get("/orders", &[("Authorization", &long)]);
     let seen = house.upstream.take();
     if response.status == 200 {
@@ -360,7 +360,8 @@ fn refused(assertion: &str, files: &[(&str, &str)]) -> String {
 fn what_would_not_work_is_refused_by_name() {
     let (key, p256) = (EdgeKey::new(), signing_key());
     let (public, private, foreign) = (key.public_pem(), key.pem.clone(), p256.public_pem());
-    let rows: [(&str, &[(&str, &str)], &str); 8] = [
+    type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], &'r str);
+    let rows: [Row<'_>; 8] = [
         ("publish: true", &[], "where this is published"),
         ("private_key_file: k.pem", &[("k.pem", &public)], "this is no private key in PEM"),
         ("private_key_file: k.pem, algorithm: ES256", &[("k.pem", &private)], "ES256 needs a private key on P-256"),

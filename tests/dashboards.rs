@@ -48,12 +48,17 @@ fn texts_under(document: &Value, key: &str) -> Vec<String> {
             for (name, value) in members {
                 match value {
                     Value::String(text) if name == key => found.push(text.clone()),
-                    other => found.extend(texts_under(other, key)),
+                    Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::String(_)
+                    | Value::Array(_)
+                    | Value::Object(_) => found.extend(texts_under(value, key)),
                 }
             }
         }
         Value::Array(elements) => elements.iter().for_each(|element| found.extend(texts_under(element, key))),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
     found
 }

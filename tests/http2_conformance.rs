@@ -64,6 +64,7 @@ fn window(stream: u32, by: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes())
 }
 
+#[expect(clippy::too_many_lines, reason = "one row after another")]
 fn rows() -> Vec<(&'static str, Vec<Vec<u8>>, Must)> {
     use Must::{Answer, EndConnection, EndStream};
     let block = fields(&[(":method", "GET"), (":scheme", "http"), (":path", "/public"), (":authority", "api.test")]);

@@ -151,7 +151,8 @@ fn the_page_answers_what_an_operator_asks_at_night() {
 fn the_page_is_read_under_the_same_rules_as_everything_else() {
     let house = House::start(", read_token_file: read.token");
     let good = format!("Bearer {READ}");
-    let rows: [(&[(&str, &str)], u16, &str); 5] = [
+    type Row<'r> = (&'r [(&'r str, &'r str)], u16, &'r str);
+    let rows: [Row<'_>; 5] = [
         (&[], 401, "text/plain; charset=utf-8"),
         (&[("Accept", "text/html,*/*")], 401, "text/html; charset=utf-8"),
         (&[("Accept", "text/html"), ("Authorization", "Bearer wrong-0123456789")], 401, "text/html; charset=utf-8"),

@@ -74,7 +74,7 @@ fn serve(mut wire: Wire, seen: &Mutex<Vec<Head>>) -> io::Result<()> {
             }
         };
         wire.send(start)?;
-        if kind == "silent" {
+        while kind == "silent" {
             wire.read_bytes(1)?;
         }
         wire.send(piece)?;

@@ -433,7 +433,5 @@ fn route(host: &str, path: &str, authentication: Authentication) -> Route {
         rate_limits: Default::default(),
         log: Default::default(),
         stream: StreamRule { end_with_token: true, idle_timeout: None, max_age: None },
-        rate_limits: Default::default(),
-        log: Default::default(),
     }
 }

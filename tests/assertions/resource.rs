@@ -11,6 +11,7 @@ use crate::support::{
 const PATH: &str = "/.well-known/oauth-protected-resource";
 
 #[test]
+#[expect(clippy::cognitive_complexity, reason = "one row after another")]
 fn metadata_are_found_by_inserting_the_well_known_part() {
     for (identifier, path, elsewhere) in [
         ("https://api.example.com", PATH.to_owned(), format!("{PATH}/v1")),

@@ -44,7 +44,7 @@ fn status(gateway: &Gateway) -> u16 {
 fn check_unreachable(gateway: &Gateway, details: &[&str]) {
     let response = gateway.get("/orders", &[("Authorization", &good_bearer())]);
     check_problem(&response, 502, "upstream_unreachable", "GET");
-    let line = gateway.access_line(&response.header("x-request-id").unwrap());
+    let line = gateway.access_line(response.header("x-request-id").unwrap());
     let detail = line["auth"]["detail"].as_str().unwrap_or_default();
     assert!(details.iter().any(|expected| detail.contains(expected)), "{detail:?}");
 }

@@ -145,6 +145,7 @@ fn remote(url: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::cognitive_complexity, reason = "one row after another")]
 fn keys_come_from_where_it_says() {
     let upstream = Upstream::start();
     let server = JwksServer::start(&[signing_key().jwk()]);

@@ -361,6 +361,7 @@ mod tests {
         let _ = IssuerMetrics::resolve(&metrics, "main");
         let _ = FetchMetrics::resolve(&metrics, "main");
         let _ = UpstreamMetrics::resolve(&metrics, "orders");
+        metrics.config_in_force("0123", None, crate::gate::time::UnixTime::from_seconds(0));
         metrics.set_revocation_source("file", true);
         metrics.set_upstreams(&[(["orders", "10.0.0.1:80"], true)], &[(["upstream orders", "gateway.pem"], 1e9)]);
         metrics
