@@ -74,8 +74,10 @@ fn serve(mut wire: Wire, seen: &Mutex<Vec<Head>>) -> io::Result<()> {
             }
         };
         wire.send(start)?;
-        while kind == "silent" {
-            wire.read_bytes(1)?;
+        if kind == "silent" {
+            loop {
+                wire.read_bytes(1)?;
+            }
         }
         wire.send(piece)?;
         match how {

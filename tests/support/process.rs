@@ -133,8 +133,13 @@ impl Drop for Process {
 
 /// Runs a command to its end.
 pub(crate) fn run(name: &str, command: &mut Command) -> Account {
+    run_within(PATIENCE, name, command)
+}
+
+/// Runs a command to its end, which may take so long.
+pub(crate) fn run_within(limit: Duration, name: &str, command: &mut Command) -> Account {
     let mut process = Process::spawn(name, command);
-    process.end(PATIENCE).unwrap_or_else(|| panic!("{name} does not end"))
+    process.end(limit).unwrap_or_else(|| panic!("{name} does not end"))
 }
 
 fn keep(mut pipe: impl Read + Send + 'static, shared: Arc<Shared>, push: fn(&mut Account, &str)) -> JoinHandle<()> {
