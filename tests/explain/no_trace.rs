@@ -97,7 +97,7 @@ fn limits_are_not_charged_by_explanations_and_failed_tokens_are_not_held_against
 
 /// Header fields of as many names.
 fn fields(count: usize) -> Value {
-    (0..count).map(|number| (format!("x{number:x}"), json!(""))).collect::<serde_json::Map<_, _>>().into()
+    (0..count).map(|number| (format!("{number:x}"), json!(""))).collect::<serde_json::Map<_, _>>().into()
 }
 
 #[test]
@@ -130,6 +130,7 @@ fn what_is_no_question_is_told_and_never_repeats_a_token() {
     ];
     for (question, expected) in rows {
         let answer = ask(gateway, &question);
+        let question: String = question.to_string().chars().take(200).collect();
         assert_eq!(answer.status, 400, "{question}: {}", answer.text());
         assert!(answer.text().contains(expected), "{question}: {}", answer.text());
         crate::support::minted::assert_none_in("an answer", &answer.text());
