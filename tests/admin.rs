@@ -131,6 +131,20 @@ fn without_a_token_for_changes_only_the_unix_socket_takes_them() {
     assert_eq!(house.main.fetches(), before + 1);
 }
 
+/// Who connects between the making of a socket and the setting of its permissions would have it for as long as it likes.
+#[test]
+fn a_socket_is_its_owners_alone_from_the_moment_it_is_made() {
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+    let house = House::start("");
+    let socket = std::fs::metadata(house.gateway.folder().path().join("run/admin.sock")).unwrap();
+    assert!(socket.file_type().is_socket());
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", house.gateway.id())).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:")).unwrap();
+    let mask = u32::from_str_radix(mask.trim(), 8).unwrap();
+    assert_eq!(mask & 0o027, 0o027, "{mask:o}: to connect takes the right to write");
+}
+
 #[test]
 fn what_a_page_of_another_site_sends_changes_nothing_whatever_token_it_carries() {
     let house = House::start(TOKENS);

@@ -8,6 +8,7 @@ pub mod assertions;
 pub mod attempts;
 pub mod clock;
 pub mod cors;
+pub mod creation_mask;
 pub mod discovery;
 pub mod exchange;
 pub mod explain;

@@ -20,7 +20,7 @@ use crate::{
         access_log::{AccessLog, Destination, Format},
         admin::{Access, AdminApp, health::Health, status::History},
         assertions::{AssertionKeyWatch, Assertions},
-        clock,
+        clock, creation_mask,
         guard::{Entrance, Guard, Guarded, HeadBounds, panics},
         http2,
         installed::{Installed, Parts},
@@ -80,6 +80,7 @@ impl Assembly {
     pub fn new(config: Config, origin: Origin) -> Result<Self, StartError> {
         let Config { startup, live } = config;
         let state = find_state_directory(&startup)?;
+        creation_mask::narrow();
         check_addresses(&startup)?;
         tls::choose_library();
         open_files::allow(startup.clients.connections.total);

@@ -2,6 +2,7 @@
 use super::{APP, COOKIE, EVIL, house, reason, send, session, start, token};
 use crate::support::{
     client::{Response, request_bytes},
+    fixture::House,
     upstream::Answer,
     waiting::Gate,
 };
@@ -154,6 +155,22 @@ fn a_preflight_for_the_upstream_carries_nobodys_identity() {
     assert_eq!((head.values("Authorization"), head.values("X-User-ID")), (vec![bearer.as_str()], vec!["u1"]));
     // Refusals of the gate say nothing for the upstream.
     assert!(told(&send(&house, "GET", "/its-own", &[("Origin", EVIL)])).is_empty());
+}
+
+/// Nobody was asked who it is from, so that its address is all that can be counted.
+#[test]
+fn preflights_that_reach_the_upstream_are_counted_by_every_limit_of_their_route() {
+    for by in ["address", "subject", "token", "issuer"] {
+        let route = format!(
+            "  - {{name: its-own, path_prefix: /, cors: upstream, rate_limit: {{requests: 2, per: 1h, by: {by}}}, \
+             upstream: echo}}\n"
+        );
+        let house = House::start("", &route);
+        let preflight = [("Origin", APP), ("Access-Control-Request-Method", "GET")];
+        let reasons = [0; 4].map(|_| reason(&send(&house, "OPTIONS", "/", &preflight)));
+        assert_eq!(reasons, ["-", "-", "rate_limited", "rate_limited"], "{by}");
+        assert_eq!(house.upstream.take().len(), 2, "{by}: a refused request reached the upstream");
+    }
 }
 
 #[test]

@@ -192,13 +192,16 @@ fn a_certificate_that_the_command_renews_is_shown_to_servers_of_http2_on_new_con
     for _ in 0..3 {
         assert_eq!(status(&gateway), 200, "{}", gateway.account().stderr);
     }
-    assert_eq!((server.sessions(), server.seen()[0]["scheme"].as_str()), (1, Some("https")));
+    // What it saw it says beside its answers.
+    let seen = |wanted: usize| eventually(PATIENCE, || Some(server.seen()).filter(|seen| seen.len() >= wanted));
+    assert_eq!((server.sessions(), seen(3).unwrap()[0]["scheme"].as_str()), (1, Some("https")));
     authority.good(&["renew", "gateway", "--force"]);
     let said = eventually(PATIENCE, || gateway.account().stderr.contains("certificates were read again").then_some(()));
     assert!(said.is_some(), "{}", gateway.account().stderr);
     for _ in 0..3 {
         assert_eq!(status(&gateway), 200, "{}", gateway.account().stderr);
     }
+    assert!(seen(6).is_some());
     let shown = server.serial_numbers();
     assert!(shown.len() == 2 && shown[0] != shown[1], "{shown:?}");
     // Another service's certificate opens nothing here either.

@@ -95,6 +95,11 @@ fn limits_are_not_charged_by_explanations_and_failed_tokens_are_not_held_against
     assert_eq!(explained(gateway, &elsewhere)["verdict"]["reason"], "token_malformed");
 }
 
+/// Header fields of as many names.
+fn fields(count: usize) -> Value {
+    (0..count).map(|number| (format!("{number:x}"), json!(""))).collect::<serde_json::Map<_, _>>().into()
+}
+
 #[test]
 fn what_is_no_question_is_told_and_never_repeats_a_token() {
     let (house, _) = start();
@@ -115,9 +120,17 @@ fn what_is_no_question_is_told_and_never_repeats_a_token() {
         (json!({"url": "/", "token": token, "claims": {}, "issuer": "main"}), "goes with neither"),
         (json!({"url": "/", "headers": {"a b": token}}), "no name of a header field"),
         (json!({"url": "/", "headers": {"a": 1}}), "a string"),
+        // Everything that makes an answer dear is bounded; a table of header fields has an end besides.
+        (json!({"url": "/", "headers": fields(1025)}), "more than 1024 header fields"),
+        (json!({"url": "/", "headers": fields(25_000)}), "more than 1024 header fields"),
+        (json!({"url": "/", "headers": {"a": vec![""; 1025]}}), "more than 1024 header fields"),
+        (json!({"url": "/", "headers": {"Authorization": "12345678 ".repeat(64) + "x"}}), "words in Authorization"),
+        (json!({"url": "/", "headers": {"Authorization": vec!["a b"; 33]}}), "words in Authorization"),
+        (json!({"url": "/", "method": "M".repeat(257)}), "the method"),
     ];
     for (question, expected) in rows {
         let answer = ask(gateway, &question);
+        let question: String = question.to_string().chars().take(200).collect();
         assert_eq!(answer.status, 400, "{question}: {}", answer.text());
         assert!(answer.text().contains(expected), "{question}: {}", answer.text());
         crate::support::minted::assert_none_in("an answer", &answer.text());
@@ -127,4 +140,7 @@ fn what_is_no_question_is_told_and_never_repeats_a_token() {
         "POST /explain HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 2\r\n\r\n{{}}"
     );
     assert_eq!(crate::support::client::exchange(gateway.admin_address(), cross).unwrap().status, 403);
+    // As many as may be asked about are told of as the gateway would tell.
+    let most = explained(gateway, &json!({"url": "/", "headers": fields(1024)}));
+    assert_eq!(most["verdict"]["reason"], "header_too_large", "{most}");
 }

@@ -13,6 +13,7 @@ use portcullis::{
     state::{
         address_group::AddressGroup,
         rate_limiter::{Bearer, Meter, RateLimiter, Tally},
+        rate_table::CALLERS_MAX,
     },
 };
 use proptest::prelude::*;
@@ -113,6 +114,20 @@ fn clients_of_a_unix_socket_are_one_caller() {
     for (from, passes) in [(None, true), (None, false), (address(1), true)] {
         assert_eq!(send(&rules, &limiter, "r0", (from, Bearer::default()), now).0.is_ok(), passes);
     }
+}
+
+#[test]
+fn a_flood_of_subjects_refuses_nobody_who_has_room_and_frees_nobody_who_took_more() {
+    let rules = rules(&[&[limit(3, CountedBy::Subject)]]);
+    let now = Instant::now();
+    let limiter = RateLimiter::new(&rules, None, now);
+    let ask = |subject: &str| send(&rules, &limiter, "r0", (address(1), of(subject)), now).0.is_ok();
+    assert!((0..3).all(|_| ask("greedy")));
+    assert!(!ask("greedy"));
+    for number in 0..2 * CALLERS_MAX {
+        assert!(ask(&format!("s{number}")), "s{number} pays for others");
+    }
+    assert!(!ask("greedy"), "who took most is forgotten last");
 }
 
 /// What is counted of one request: address, subject, and the issuer where there is a subject.

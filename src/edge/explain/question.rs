@@ -56,6 +56,13 @@ pub struct Question {
     pub listener: Option<String>,
 }
 
+/// Header fields of a question at most: more than `limits.headers` can ever allow, so that to have too many can be explained.
+const FIELDS_MAX: usize = 1024;
+/// Words in `Authorization` at most. Each is a secret that is looked for in all that is shown; no scheme has as many.
+const CREDENTIAL_WORDS_MAX: usize = 64;
+/// Bytes of a method at most: more than the gate allows.
+const METHOD_BYTES_MAX: usize = 256;
+
 /// The `Host` of a request to a path alone.
 const USUAL_HOST: &str = "localhost";
 
@@ -128,7 +135,16 @@ impl Question {
             name.trim().parse().map_err(|_| format!("{:?} is no name of a header field", name.trim()))?;
         let value = HeaderValue::from_str(value.trim())
             .map_err(|_| format!("the value of {name} cannot be sent: it holds control characters"))?;
+        if self.headers.len() >= FIELDS_MAX {
+            return Err(format!("there are more than {FIELDS_MAX} header fields, which no gateway takes"));
+        }
+        let is_credential = name == header::AUTHORIZATION;
         self.headers.append(name, value);
+        let credentials = self.headers.get_all(header::AUTHORIZATION).iter().filter(|_| is_credential);
+        let words = credentials.map(|value| value.as_bytes().split(|byte| *byte == b' ').count()).sum::<usize>();
+        if words > CREDENTIAL_WORDS_MAX {
+            return Err(format!("there are more than {CREDENTIAL_WORDS_MAX} words in Authorization"));
+        }
         Ok(())
     }
 
@@ -159,7 +175,8 @@ impl Question {
     /// The head of the request, with the token in one of the places where it may be.
     pub(super) fn head(&self, token: Option<(&str, &TokenSource)>) -> Result<RequestHeader, String> {
         let target = self.target()?;
-        let is_method = http::Method::from_bytes(self.method.as_bytes()).is_ok();
+        let is_method =
+            self.method.len() <= METHOD_BYTES_MAX && http::Method::from_bytes(self.method.as_bytes()).is_ok();
         if !is_method {
             return Err("the method is none that HTTP has a word for".to_owned());
         }

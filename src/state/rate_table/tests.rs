@@ -105,6 +105,21 @@ fn a_flood_of_callers_fills_no_memory_frees_nobody_who_took_more_and_blocks_nobo
     assert_eq!(remembered(&table), CALLERS_MAX);
 }
 
+/// Each thread reads the clock for itself, so that times come out of order.
+#[test]
+fn a_request_with_an_earlier_time_finds_nothing_refilled_and_refills_nothing() {
+    let start = start();
+    let table = RateTable::new(limit(1, SECOND, 1), start);
+    let caller = table.caller("alice");
+    let later = start + 10 * SECOND;
+    assert!(matches!(table.take(caller, later), Taken::Room(_)));
+    for earlier in [start, start + SECOND, later - SECOND / 2] {
+        assert_eq!(table.take(caller, earlier), Taken::Full(later + SECOND - earlier));
+    }
+    assert_eq!(table.take(caller, later), Taken::Full(SECOND), "what was refused earlier changed nothing");
+    assert!(matches!(table.take(caller, later + SECOND), Taken::Room(_)));
+}
+
 #[test]
 fn requests_at_the_same_time_never_get_more_than_there_is() {
     let start = start();
