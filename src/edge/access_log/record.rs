@@ -377,7 +377,7 @@ mod tests {
             let is_always = row.split(" | ").nth(2).unwrap() == "always";
             assert_eq!(is_always, bare.contains(&field), "{row}");
         }
-        assert!(page.contains("`lines_lost`"));
+        assert!(page.contains("\"lines_lost\""));
     }
 
     /// Anything, and often what would break a line.

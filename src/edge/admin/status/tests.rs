@@ -174,10 +174,7 @@ fn every_trouble_is_named_and_nothing_else_is() {
         (|facts| facts.reload.asked_for = Some(facts.at), &[]),
         (
             |facts| (facts.reload.failure, facts.reload.is_outdated) = (Some("a.yaml:1:2: no".to_owned()), true),
-            &[(
-                Warning,
-                "The last reload changed nothing, the configuration from before is in force: a.yaml:1:2: no",
-            )],
+            &[(Warning, "The last reload changed nothing, the configuration from before is in force: a.yaml:1:2: no")],
         ),
         (
             |facts| facts.reload.is_outdated = true,
