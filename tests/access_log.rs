@@ -74,6 +74,18 @@ fn parsed(text: &str) -> Vec<Value> {
         .collect()
 }
 
+/// Sends requests that are refused, each with a long line; says how many.
+fn refuse_until_lines_are_lost(gateway: &Gateway, client: &mut Client) -> u64 {
+    let long = format!("/orders/{}", "a".repeat(7_000));
+    let mut refused = 0;
+    while dropped(gateway) < 20 {
+        (0..100).for_each(|_| assert_eq!(client.get(&long, &[]).status, 401));
+        refused += 100;
+        assert!(refused < 20_000, "nothing is ever lost");
+    }
+    refused
+}
+
 #[test]
 fn outputs_that_nobody_reads_cost_lines_and_no_request_and_refusals_cost_their_own_alone() {
     const ALLOWED: usize = 200;
@@ -85,20 +97,13 @@ fn outputs_that_nobody_reads_cost_lines_and_no_request_and_refusals_cost_their_o
     let wrong: String = (0..900).map(|number| format!("unknown_key_{number}: 1\n")).collect();
     fs::write(gateway.config_file(), wrong).unwrap();
     for _ in 0..4 {
-        assert_eq!(gateway.run(&["reload", "-c", "portcullis.yaml"]).code(), Some(1), "it still answers");
+        let answer = gateway.run(&["reload", "-c", "portcullis.yaml"]);
+        assert!(answer.stderr.contains("unknown_key_899"), "it does not answer any more: {answer:?}");
     }
     fs::write(gateway.config_file(), good).unwrap();
     // Standard output: refusals with long lines, until some are lost.
-    let long = format!("/orders/{}", "a".repeat(7_000));
     let mut client = gateway.connect();
-    let mut refused = 0;
-    while dropped(&gateway) < 20 {
-        for _ in 0..100 {
-            assert_eq!(client.get(&long, &[]).status, 401);
-        }
-        refused += 100;
-        assert!(refused < 20_000, "nothing is ever lost");
-    }
+    let refused = refuse_until_lines_are_lost(&gateway, &mut client);
     let lost = dropped(&gateway);
     // Those that were let in still find room.
     for number in 0..ALLOWED {
@@ -367,9 +372,8 @@ fn names(value: &Value, before: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-#[test]
-fn nothing_that_is_sent_breaks_or_forges_a_line() {
-    let house = House::start("", ROUTES);
+/// Requests whose every part tries to be a line of its own, or to steer a terminal.
+fn hostile_requests() -> Vec<Vec<u8>> {
     let forged = "\n{\"ts\":\"2026-01-01T00:00:00Z\",\"path\":\"/forged\",\"auth\":{\"result\":\"allowed\"}}\n";
     let get = |target: &str, headers: &[(&str, &str)]| request_bytes("GET", target, headers);
     let claim = |name: &str, value: &str| {
@@ -402,6 +406,13 @@ fn nothing_that_is_sent_breaks_or_forges_a_line() {
     for name in ["sub", "iss", "aud", "jti", "client_id", "scope"] {
         sent.extend([forged, "\u{202e}\u{2028}\u{85}", "\"}}", &"é\u{1b}".repeat(500)].map(|value| claim(name, value)));
     }
+    sent
+}
+
+#[test]
+fn nothing_that_is_sent_breaks_or_forges_a_line() {
+    let house = House::start("", ROUTES);
+    let sent = hostile_requests();
     let amount = sent.len();
     for bytes in sent {
         let mut client = house.gateway.connect();
@@ -415,22 +426,25 @@ fn nothing_that_is_sent_breaks_or_forges_a_line() {
     assert!(!account.stdout.contains("query-of-the-request"));
     assert!(!account.stdout.chars().any(|letter| letter.is_control() && letter != '\n'), "{:?}", account.stdout);
     assert!(!account.stdout.contains(['\u{202e}', '\u{2028}']));
-    let (lines, documented) = (parsed(&account.stdout), documented());
-    assert!(lines.len() > amount, "{} lines of {amount} requests", lines.len());
-    assert!(lines.len() <= amount + 1 + 3, "more lines than requests: {}", account.stdout);
-    for line in &lines {
+    let lines = parsed(&account.stdout);
+    // One of them has a second request behind the first.
+    assert!((amount + 1..=amount + 2).contains(&lines.len()), "{} lines of {amount} requests", lines.len());
+    assert_documented(&lines);
+    // What was allowed was allowed: hostile subjects of good tokens, and no other.
+    let allowed: Vec<&Value> = lines.iter().filter(|line| line["auth"]["result"] == "allowed").collect();
+    assert!(allowed.iter().all(|line| line["status"] == 200 && line["path"] != "/forged"), "{allowed:?}");
+}
+
+/// Each line has fields of the page and no others, those that are always there, and a bounded length.
+#[track_caller]
+fn assert_documented(lines: &[Value]) {
+    let documented = documented();
+    for line in lines {
         let mut found = BTreeSet::new();
         names(line, "", &mut found);
         assert!(found.is_subset(&documented), "{line}");
-        for always in ["ts", "request_id", "method", "path", "protocol", "status", "duration_s", "route"] {
-            assert!(found.contains(always), "{always} is not in {line}");
-        }
-        assert_ne!(line["path"], "/forged");
-        assert!(line.to_string().len() < 12_000);
-    }
-    // What was allowed was allowed: hostile subjects of good tokens, and no other.
-    let allowed = lines.iter().filter(|line| line["auth"]["result"] == "allowed");
-    for line in allowed {
-        assert_eq!(line["status"], 200, "{line}");
+        let always = ["ts", "request_id", "method", "path", "protocol", "status", "duration_s", "route"];
+        assert!(always.iter().all(|name| found.contains(*name)), "{line}");
+        assert!(line.to_string().len() < 12_000, "{line}");
     }
 }

@@ -211,7 +211,8 @@ mod tests {
         drop(queue);
         let all = read.join().unwrap();
         let (lines, gaps): (Vec<&str>, Vec<&str>) = all.lines().partition(|line| line.starts_with('x'));
-        let lost: usize = gaps.iter().map(|gap| gap[1..].split(' ').next().unwrap().parse::<usize>().unwrap()).sum();
+        let told = |gap: &str| gap.trim_start_matches('[').split(' ').next().unwrap().parse::<usize>().unwrap();
+        let lost: usize = gaps.iter().map(|gap| told(gap)).sum();
         assert!(lines.iter().all(|line| line.len() == 1_023), "no line is torn");
         assert!(lost > LINES_MAX, "{lost} of {told_of}");
         assert_eq!(lines.len() + lost, told_of, "{gaps:?}");
