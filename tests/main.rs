@@ -9,6 +9,7 @@
     reason = "a test ends by panicking, reads the clock and writes files"
 )]
 
+mod access_log;
 mod admin;
 mod architecture;
 mod assertions;

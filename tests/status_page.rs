@@ -148,6 +148,39 @@ fn the_page_answers_what_an_operator_asks_at_night() {
 }
 
 #[test]
+fn a_reload_that_failed_is_told_with_its_time_its_reason_and_what_serves_in_its_place() {
+    let house = House::start("");
+    let page = || house.gateway.admin_get("/").text();
+    assert!(page().contains("none since the start"), "{}", page());
+    let reload = || house.gateway.run(&["reload", "-c", "portcullis.yaml"]);
+    let good = std::fs::read(house.gateway.config_file()).unwrap();
+    std::fs::write(house.gateway.config_file(), b"listners: []\n").unwrap();
+    assert_eq!(reload().code(), Some(1));
+    let told = page();
+    for part in [
+        "The last reload changed nothing, the configuration from before is in force: ",
+        "portcullis.yaml:1:1: ",
+        "`listeners` is missing",
+        "<span aria-hidden=\"true\">▲</span> failed</span> at <time",
+        "the log has all of it",
+        "<dt>In force</dt><dd>since <time",
+    ] {
+        assert!(told.contains(part), "{part} is not on the page:\n{told}");
+    }
+    let outdated = eventually(PATIENCE, || page().contains("the file is another now").then_some(()));
+    assert!(outdated.is_some(), "{}", page());
+    if let Some(mut browser) = Browser::start("status_page") {
+        browser.screen(1400, "light");
+        browser.open(&house.url());
+        browser.picture("status-reload-failed");
+    }
+    std::fs::write(house.gateway.config_file(), good).unwrap();
+    assert_eq!(reload().code(), Some(0));
+    let told = page();
+    assert!(told.contains("</span> taken</span> at <time") && !told.contains("changed nothing"), "{told}");
+}
+
+#[test]
 fn the_page_is_read_under_the_same_rules_as_everything_else() {
     let house = House::start(", read_token_file: read.token");
     let good = format!("Bearer {READ}");
@@ -203,6 +236,8 @@ fn a_browser_shows_the_page_on_every_screen_and_refreshes_it() {
     // A gateway that is gone is noticed, and what is old is called old.
     house.gateway.stop();
     browser.eventually("!document.getElementById('stale').hidden && document.title.startsWith('NO ANSWER')");
+    let shade = browser.evaluate("getComputedStyle(document.querySelector('main')).opacity");
+    assert!(shade.as_str().unwrap().parse::<f64>().unwrap() < 0.6, "what is old looks as if it were true: {shade}");
     browser.picture("status-stale");
 }
 

@@ -12,6 +12,33 @@ fn next(socket: &UnixDatagram) -> String {
     String::from_utf8(buffer[..length].to_vec()).unwrap()
 }
 
+/// What the pages promise of the unit, and what is beside it relies on.
+#[test]
+fn the_unit_lifts_the_limit_of_the_journal_and_makes_the_folder_that_logrotate_knows() {
+    let read = |place: &str| {
+        std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(place)).expect(place)
+    };
+    let unit = read("systemd/portcullis.service");
+    for line in [
+        "Type=notify",
+        "LogRateLimitIntervalSec=0",
+        "LogsDirectory=portcullis",
+        "EnvironmentFile=-/etc/default/portcullis",
+        "User=portcullis",
+        "ExecStart=/usr/bin/portcullis run --config /etc/portcullis/portcullis.yaml",
+    ] {
+        assert!(unit.lines().any(|written| written == line), "{line} is not in the unit");
+    }
+    // Nothing later takes it back.
+    assert_eq!(unit.matches("LogRateLimit").count(), 1);
+    let rotation = read("contrib/logrotate/portcullis");
+    assert!(
+        rotation.contains("\n/var/log/portcullis/*.log {\n") && rotation.contains("--signal=USR1 portcullis.service")
+    );
+    let users = read("packaging/sysusers.d/portcullis.conf");
+    assert!(users.lines().any(|line| line.starts_with("u portcullis -")), "{users}");
+}
+
 #[test]
 fn systemd_is_told_when_the_process_is_ready_alive_and_stopping() {
     let folder = Folder::new();

@@ -222,6 +222,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
         output.flush()?;
         Ok(status)
     });
+    // What was logged before is read before.
+    log::logger().flush();
     result.unwrap_or_else(|error| {
         if error.status() != ExitStatus::Ok {
             // Not `eprintln!`, which panics where nobody listens.

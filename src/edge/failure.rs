@@ -66,6 +66,8 @@ pub fn cause_of(error: &Error) -> String {
         }
         (_, None) => None,
         (_, Some(cause)) => Some(match cause.downcast_ref::<Box<Error>>() {
+            // One in another of its kind: said once.
+            Some(inner) if inner.etype() == error.etype() => return cause_of(inner),
             Some(inner) => cause_of(inner),
             None => cause.to_string(),
         }),

@@ -40,6 +40,7 @@ impl BackgroundService for Readiness {
             if tokio::time::timeout(START_PATIENCE, until_it_accepts(address)).await.is_err() {
                 // Pingora's listener ended in a panic of its own; a process without it must not go on.
                 log::error!("nothing accepts connections on {address}");
+                log::logger().flush();
                 std::process::exit(1);
             }
         }

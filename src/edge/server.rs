@@ -163,6 +163,7 @@ impl Assembly {
         if let Some(log) = access_log {
             let _ = log.close(Duration::from_secs(1));
         }
+        log::logger().flush();
         std::process::exit(0)
     }
 }

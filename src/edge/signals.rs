@@ -141,6 +141,7 @@ fn end(access_log: Option<&AccessLog>, in_flight: i64) -> ! {
         log::warn!("the grace period is over; requests cut: {in_flight}");
     }
     log::info!("stopped");
+    log::logger().flush();
     std::process::exit(0)
 }
 
@@ -150,5 +151,6 @@ async fn end_at_once_when_asked_again(mut terminate: Signal, mut interrupt: Sign
         _ = interrupt.recv() => {}
     }
     log::warn!("asked again to stop: ending at once");
+    log::logger().flush();
     std::process::exit(1)
 }

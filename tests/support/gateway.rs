@@ -30,6 +30,7 @@ pub(crate) struct Builder {
     names: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     listen: Option<Address>,
+    output: Option<[PathBuf; 2]>,
     folder: Folder,
 }
 
@@ -66,6 +67,7 @@ impl Builder {
                 ("RUNTIME_DIRECTORY".to_owned(), folder.path().join("run").display().to_string()),
             ],
             listen: None,
+            output: None,
             folder,
         }
     }
@@ -91,6 +93,12 @@ impl Builder {
     /// Where `{listen}` is, instead of a free port.
     pub(crate) fn listen_on(mut self, address: Address) -> Self {
         self.listen = Some(address);
+        self
+    }
+
+    /// Standard output and standard error go to these files or pipes, and are not kept.
+    pub(crate) fn output_to(mut self, stdout: &Path, stderr: &Path) -> Self {
+        self.output = Some([stdout, stderr].map(Path::to_path_buf));
         self
     }
 
@@ -138,7 +146,16 @@ impl Builder {
 
     fn spawn(&self) -> (Process, Address, Address) {
         let (config, listen, admin) = self.write_files();
-        let mut command = command(&self.environment);
+        let mut command = match &self.output {
+            None => command(&self.environment),
+            Some([stdout, stderr]) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+                shell.args(["-c", "exec \"$0\" \"$@\" >\"$STDOUT\" 2>\"$STDERR\"", BINARY]);
+                shell.env("STDOUT", stdout).env("STDERR", stderr);
+                shell
+            }
+        };
         command.current_dir(self.folder.path()).args(["run", "-c"]).arg(config);
         (Process::spawn("portcullis", &mut command), listen, admin)
     }
@@ -251,6 +268,14 @@ impl Gateway {
     pub(crate) fn stop(mut self) -> Account {
         self.signal("TERM");
         self.end(PATIENCE)
+    }
+
+    /// Asks it to stop, waits for the end, and shows its folder before that goes.
+    pub(crate) fn stop_keeping_folder(mut self, look: impl FnOnce(&Path)) -> Account {
+        self.signal("TERM");
+        let account = self.end(PATIENCE);
+        look(self.folder.path());
+        account
     }
 
     /// Waits for the end; fails the test when it does not come.

@@ -16,6 +16,7 @@ pub use crate::edge::access_log::json_line::{JsonLine, cut};
 use crate::edge::access_log::queue::Queue;
 pub use crate::edge::access_log::record::{AuthRecord, Format, ObservedRecord, Record};
 use crate::edge::access_log::writer::Writer;
+pub use crate::edge::access_log::writer::write_out;
 
 /// Where the access log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -50,7 +50,7 @@ pub struct Record<'a> {
     pub tls: Option<&'a str>,
     /// The `User-Agent` as sent.
     pub user_agent: Option<&'a [u8]>,
-    /// The status that was sent; 0 when the client went away before.
+    /// The status that was sent; 499 when the client went away before.
     pub status: u16,
     /// From the request's head to the last byte of the answer.
     pub duration: Duration,
@@ -85,7 +85,7 @@ pub struct AuthRecord<'a> {
     pub kid: Option<&'a str>,
     /// The signature's algorithm.
     pub algorithm: Option<&'a str>,
-    /// `hit`, `miss` or `none`.
+    /// `hit`, `miss`, `stale` or `none`.
     pub cache: Option<&'a str>,
     /// What a refusal expected and found.
     pub detail: Option<&'a str>,
@@ -228,6 +228,9 @@ fn cut(bytes: &[u8], bytes_max: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::{AuthRecord, Format, ObservedRecord, Record, gap_line};
+    use crate::gate::json::{Json, Object};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -258,6 +261,7 @@ mod tests {
         client_ip: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
         host: Some(b"api.example.com"),
         path: b"/orders/\"7\"\n",
+        tls: Some("TLSv1.3"),
         user_agent: Some(b"curl/8\xff"),
         status: 403,
         duration: Duration::from_micros(1_234),
@@ -295,6 +299,7 @@ mod tests {
             concat!(
                 r#"{"ts":"1970-01-01T00:00:00.000000Z","request_id":"r1","trace_id":"t1","client_ip":"192.0.2.7","#,
                 r#""method":"GET","host":"api.example.com","path":"/orders/\"7\"\n","protocol":"HTTP/1.1","#,
+                r#""tls":"TLSv1.3","#,
                 "\"user_agent\":\"curl/8\u{fffd}\",",
                 r#""status":403,"duration_s":0.001234,"bytes_in":5,"bytes_out":6,"route":"orders","upstream":"orders","#,
                 r#""server":"10.0.0.11:8080","upstream_duration_s":0.000900,"auth":{"result":"rejected","#,
@@ -334,6 +339,125 @@ mod tests {
         ];
         for (format, expected) in rows {
             assert_eq!(gap_line(format, UNIX_EPOCH, 3, b"old".to_vec()), expected.as_bytes());
+        }
+    }
+
+    /// The names of members, those of objects within with their way there; no name stands twice.
+    fn names(line: &[u8]) -> Vec<String> {
+        fn gather(object: &Object<'_>, before: &str, found: &mut Vec<String>) {
+            for (name, value) in object.members() {
+                if let Json::Object(inner) = value {
+                    gather(inner, &format!("{before}{name}."), found);
+                } else {
+                    found.push(format!("{before}{name}"));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        gather(&Object::parse(line).expect("one JSON object"), "", &mut found);
+        found
+    }
+
+    /// The first column of the page's table of fields: names, and how they are described to be.
+    fn documented() -> Vec<String> {
+        let page = include_str!("../../../docs/access-log.md");
+        let (_, table) = page.split_once("| field | unit or form | there | means |\n").unwrap();
+        let rows = table.lines().skip(1).take_while(|row| row.starts_with('|'));
+        rows.map(|row| row.split('`').nth(1).unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_page_of_the_access_log_has_exactly_the_fields_of_the_line_in_their_order() {
+        assert_eq!(names(&FULL.write(Format::Json, Vec::new())), documented());
+        // And says of each that is not always there that it is not.
+        let page = include_str!("../../../docs/access-log.md");
+        let bare: BTreeSet<String> = names(&BARE.write(Format::Json, Vec::new())).into_iter().collect();
+        for field in documented() {
+            let row = page.lines().find(|row| row.starts_with(&format!("| `{field}` |"))).unwrap();
+            let is_always = row.split(" | ").nth(2).unwrap() == "always";
+            assert_eq!(is_always, bare.contains(&field), "{row}");
+        }
+        assert!(page.contains("\"lines_lost\""));
+    }
+
+    /// Anything, and often what would break a line.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        let pieces = prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..40),
+            proptest::sample::select(vec![
+                b"\n{\"ts\":1}\n".to_vec(),
+                b"\",\"auth\":{\"result\":\"allowed\"}".to_vec(),
+                b"\\".to_vec(),
+                b"\x1b[2J\x07\r".to_vec(),
+                "\u{202e}\u{2028}\u{85}\u{9b}".as_bytes().to_vec(),
+                b"\xed\xa0\x80\xff\xc0".to_vec(),
+            ]),
+        ];
+        proptest::collection::vec(pieces, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        hostile().prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    proptest! {
+        /// Whatever clients, tokens and names hold: no line is broken, none forged, and nothing steers a terminal.
+        #[test]
+        fn any_request_is_exactly_one_line_of_exactly_the_documented_fields(
+            bytes in proptest::array::uniform3(hostile()),
+            texts in proptest::collection::vec(text(), 14),
+            present in any::<[bool; 16]>(),
+            (status, in_and_out, nanoseconds) in (any::<u16>(), any::<[u64; 2]>(), any::<u64>()),
+        ) {
+            let [method, path, user_agent] = &bytes;
+            let some = |at: usize| present[at].then(|| texts[at % texts.len()].as_str());
+            let duration = Duration::from_nanos(nanoseconds);
+            let observed = ObservedRecord { reason: &texts[12], detail: some(0) };
+            let auth = AuthRecord {
+                result: &texts[2], reason: some(3), issuer: some(4), subject: some(5), kid: some(6), algorithm: some(7),
+                cache: some(8), detail: some(9), observed: present[10].then_some(observed),
+            };
+            let record = Record {
+                time: UNIX_EPOCH + duration,
+                request_id: &texts[0],
+                trace_id: some(1),
+                client_ip: present[11].then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                method,
+                host: present[12].then_some(path.as_slice()),
+                path,
+                protocol: &texts[1],
+                tls: some(13),
+                user_agent: present[14].then_some(user_agent.as_slice()),
+                status,
+                duration,
+                bytes_in: in_and_out[0],
+                bytes_out: in_and_out[1],
+                route: &texts[3],
+                upstream: some(2),
+                server: some(15),
+                upstream_duration: present[0].then_some(duration),
+                auth: present[1].then_some(auth),
+            };
+            let documented = documented();
+            let [json, plain] = [Format::Json, Format::Text].map(|format| record.write(format, Vec::new()));
+            for line in [&json, &plain] {
+                let line = std::str::from_utf8(line).unwrap();
+                prop_assert!(line.strip_suffix('\n').is_some_and(|line| !line.chars().any(char::is_control)), "{line:?}");
+                prop_assert!(!line.contains(['\u{202e}', '\u{2028}']), "{line:?}");
+            }
+            let names = names(&json);
+            prop_assert!(names.iter().all(|name| documented.contains(name)), "{names:?}");
+            // In their order, so that each is there once.
+            let places: Vec<usize> =
+                names.iter().map(|name| documented.iter().position(|one| one == name).unwrap()).collect();
+            prop_assert!(places.is_sorted_by(|one, next| one < next), "{names:?}");
+            // What is there is there whole, and what is not known is not.
+            let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
+            prop_assert_eq!(read["request_id"].as_str().unwrap(), &texts[0]);
+            prop_assert_eq!(read["path"].as_str().unwrap(), &*String::from_utf8_lossy(path));
+            prop_assert_eq!(read["auth"]["subject"].as_str(), some(5).filter(|_| present[1]));
+            prop_assert_eq!(read["status"].as_u64(), Some(u64::from(status)));
+            prop_assert_eq!(read["bytes_out"].as_u64(), Some(in_and_out[1]));
         }
     }
 

@@ -157,8 +157,8 @@ fn open(destination: &Destination) -> io::Result<File> {
     }
 }
 
-/// Writes all, and says how many bytes of it were written.
-fn write_out(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
+/// Writes all, waiting for a destination that others have made non-blocking, and says how many bytes of it were written.
+pub fn write_out(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut done = 0;
     while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
         match file.write(rest) {

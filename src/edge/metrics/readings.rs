@@ -138,15 +138,15 @@ impl Readings {
         self.samples("portcullis_tls_certificate_not_after_timestamp_seconds")
     }
 
-    /// Whether the configuration was taken when it was last read again; nothing when it never was.
+    /// Whether the file of the configuration is not what is in force.
     #[must_use]
-    pub fn last_reload_successful(&self) -> Option<bool> {
-        self.number("portcullis_config_last_reload_successful").map(|value| value > 0.0)
+    pub fn config_is_outdated(&self) -> bool {
+        self.number("portcullis_config_outdated").is_some_and(|value| value > 0.0)
     }
 
     /// When the configuration in force was taken, in seconds since the epoch.
     #[must_use]
-    pub fn last_reload_success(&self) -> Option<f64> {
+    pub fn config_in_force_since(&self) -> Option<f64> {
         self.number("portcullis_config_last_reload_success_timestamp_seconds").filter(|time| *time > 0.0)
     }
 
@@ -190,7 +190,9 @@ mod tests {
         metrics.set_revocations(3);
         metrics.set_revocation_source("file", false);
         metrics.access_log_dropped().inc_by(5);
+        metrics.config_is_outdated(true);
         let readings = metrics.readings();
+        assert!(readings.config_is_outdated());
         let answers = readings.upstream_answers();
         assert_eq!((answers[0].label("upstream"), answers[0].value, answers[0].mean), ("orders", 2.0, Some(0.02)));
         assert_eq!(answers[0].label("nothing"), "");

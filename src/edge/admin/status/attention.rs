@@ -45,8 +45,11 @@ pub(super) fn attention(facts: &Facts) -> Vec<(Weight, String)> {
         }
     }
     facts.certificates.iter().for_each(|certificate| note_certificate(&mut found, certificate));
-    if facts.reload.as_ref().is_some_and(|reload| !reload.is_successful) {
-        let what = "The configuration could not be read again: the one from before is in force. The log says why";
+    if let Some(failure) = &facts.reload.failure {
+        let what = format!("The last reload changed nothing, the configuration from before is in force: {failure}");
+        found.push((Weight::Warning, what));
+    } else if facts.reload.is_outdated {
+        let what = "The file of the configuration is not what is in force: it waits for a reload";
         found.push((Weight::Warning, what.to_owned()));
     }
     for source in &facts.revocation_troubles {

@@ -49,7 +49,7 @@ pub(super) struct Facts {
     pub(super) rejections: Vec<RecentRejection>,
     pub(super) issuers: Vec<IssuerFacts>,
     pub(super) upstreams: Vec<UpstreamFacts>,
-    pub(super) reload: Option<ReloadFacts>,
+    pub(super) reload: ReloadFacts,
     pub(super) certificates: Vec<CertificateFacts>,
     pub(super) routes: usize,
     pub(super) public_routes: Vec<String>,
@@ -100,12 +100,17 @@ pub(super) struct ServerFacts {
     pub(super) trouble: Option<String>,
 }
 
-/// The last time that the configuration was read again.
-#[derive(Debug)]
+/// Which configuration serves, and what became of the last reload.
+#[derive(Debug, Default)]
 pub(super) struct ReloadFacts {
-    pub(super) is_successful: bool,
-    /// When the configuration in force was taken; nothing when it is the one of the start.
-    pub(super) last_success: Option<SystemTime>,
+    /// When the configuration in force was taken.
+    pub(super) in_force_since: Option<SystemTime>,
+    /// When a reload was last asked for; nothing when none was.
+    pub(super) asked_for: Option<SystemTime>,
+    /// Why that one changed nothing: the first line of it.
+    pub(super) failure: Option<String>,
+    /// The file is not what is in force.
+    pub(super) is_outdated: bool,
 }
 
 /// One certificate that is shown to clients.
@@ -160,10 +165,7 @@ impl Facts {
             rejections,
             issuers: issuers(&installed),
             upstreams: upstreams(&installed, &readings),
-            reload: readings.last_reload_successful().map(|is_successful| ReloadFacts {
-                is_successful,
-                last_success: readings.last_reload_success().and_then(time),
-            }),
+            reload: reload(app, &readings),
             certificates: readings.certificates().iter().map(|sample| certificate(sample, at)).collect(),
             routes: routes.len(),
             public_routes: public.map(|route| route.name.to_string()).collect(),
@@ -249,6 +251,17 @@ fn server(view: &ServerView<'_>) -> ServerFacts {
         Some(format!("{place}{standing}{}", error.map_or_else(String::new, |error| format!(" ({})", printable(error)))))
     });
     ServerFacts { name: view.written.to_owned(), is_well: view.is_healthy(), trouble }
+}
+
+fn reload(app: &AdminApp, readings: &Readings) -> ReloadFacts {
+    let last = app.reloader.reloads.last();
+    let first_line = |failure: &String| printable(failure.lines().next().unwrap_or_default());
+    ReloadFacts {
+        in_force_since: readings.config_in_force_since().and_then(time),
+        asked_for: last.as_ref().and_then(|last| time(last.at.milliseconds() as f64 / 1000.0)),
+        failure: last.as_ref().and_then(|last| last.failure.as_ref()).map(first_line),
+        is_outdated: readings.config_is_outdated(),
+    }
 }
 
 /// Requests beyond rate limits and connections beyond limits, each kind once.

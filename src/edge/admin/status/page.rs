@@ -306,13 +306,18 @@ fn configuration(facts: &Facts) -> Markup {
             dl.facts {
                 dt { "Last reload" }
                 dd {
-                    @match &facts.reload {
-                        Some(reload) => {
-                            (state(reload.is_successful, if reload.is_successful { "taken" } else { "failed" }))
-                            @if let Some(at) = reload.last_success { " in force since " (time(at)) }
+                    @match (facts.reload.asked_for, &facts.reload.failure) {
+                        (None, _) => "none since the start",
+                        (Some(at), None) => { (state(true, "taken")) " at " (time(at)) }
+                        (Some(at), Some(failure)) => {
+                            (state(false, "failed")) " at " (time(at)) ", the log has all of it" br; span.small.trouble { (failure) }
                         }
-                        None => "none: in force is what was read at the start",
                     }
+                }
+                dt { "In force" }
+                dd {
+                    @if let Some(since) = facts.reload.in_force_since { "since " (time(since)) }
+                    @if facts.reload.is_outdated { "; " (state(false, "the file is another now")) }
                 }
                 dt { "Routes" }
                 dd { (count(facts.routes as u64)) }

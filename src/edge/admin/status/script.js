@@ -22,6 +22,7 @@
     for (const details of document.querySelectorAll("details")) details.open = open.includes(details.id);
     last = Date.now();
     stale.hidden = true;
+    document.body.classList.remove("old");
     pause.hidden = false;
     pulse.textContent = "refreshed every " + EVERY / 1000 + " s";
   }
@@ -33,6 +34,7 @@
       const seconds = Math.round((Date.now() - last) / 1000);
       stale.textContent = "No answer for " + seconds + " s (" + error.message + "): what is shown is old.";
       stale.hidden = false;
+      document.body.classList.add("old");
       document.title = "NO ANSWER · portcullis";
     }
     setTimeout(refresh, EVERY);

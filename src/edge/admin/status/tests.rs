@@ -45,7 +45,7 @@ fn quiet() -> Facts {
         rejections: Vec::new(),
         issuers: Vec::new(),
         upstreams: Vec::new(),
-        reload: None,
+        reload: ReloadFacts::default(),
         certificates: Vec::new(),
         routes: 1,
         public_routes: Vec::new(),
@@ -171,13 +171,14 @@ fn every_trouble_is_named_and_nothing_else_is() {
                 (Warning, "Certificate www.example of listener web expires in 13 d"),
             ],
         ),
-        (|facts| facts.reload = Some(ReloadFacts { is_successful: true, last_success: None }), &[]),
+        (|facts| facts.reload.asked_for = Some(facts.at), &[]),
         (
-            |facts| facts.reload = Some(ReloadFacts { is_successful: false, last_success: None }),
-            &[(
-                Warning,
-                "The configuration could not be read again: the one from before is in force. The log says why",
-            )],
+            |facts| (facts.reload.failure, facts.reload.is_outdated) = (Some("a.yaml:1:2: no".to_owned()), true),
+            &[(Warning, "The last reload changed nothing, the configuration from before is in force: a.yaml:1:2: no")],
+        ),
+        (
+            |facts| facts.reload.is_outdated = true,
+            &[(Warning, "The file of the configuration is not what is in force: it waits for a reload")],
         ),
         (
             |facts| facts.revocation_troubles = vec!["file".to_owned()],
