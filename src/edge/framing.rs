@@ -5,6 +5,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
+use crate::gate::websocket_protocol::is_websocket;
+
 /// Keeps the connection after the request, if it is kept at all, without a limit of Pingora's: how long is for the guard to
 /// say, which tells a connection without request from a request that comes slowly.
 pub fn keep_connection(session: &mut Session) {
@@ -91,7 +93,6 @@ pub fn check_response(request: &RequestHeader, response: &mut ResponseHeader) ->
 
 /// RFC 9110 §7.8: to what the client asked for, and that is the one protocol that is ever passed on.
 fn is_the_switch_asked_for(request: &RequestHeader, response: &ResponseHeader) -> bool {
-    let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
     let mut chosen = response.headers.get_all(header::UPGRADE).iter();
     request.method == Method::GET
         && request.version == Version::HTTP_11
