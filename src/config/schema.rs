@@ -203,7 +203,6 @@ mod tests {
             "server: {upgrade_socket: a.sock}",
             "log: {access: xml}",
             "token: {sources: []}",
-            "token: {sources: [{websocket_protocol: \"a b\"}]}",
             "token: {sources: [{cooky: a}]}",
             "upstreams: {a: {}}",
             "upstreams: {a: {servers: []}}",

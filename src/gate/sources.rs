@@ -349,7 +349,8 @@ mod tests {
 
     #[test]
     fn a_token_that_was_found_is_not_shown() {
-        let token = FoundToken { text: "secret".into(), source: &TokenSource::Authorization, is_unknown_to_caches: true };
+        let token =
+            FoundToken { text: "secret".into(), source: &TokenSource::Authorization, is_unknown_to_caches: true };
         assert_eq!(format!("{token:?}"), "FoundToken(6 bytes)");
         assert_eq!(format!("{:?} {:?}", credentials("Bearer secret"), credentials("Basic secret")), "Bearer Other");
     }
