@@ -287,7 +287,8 @@ impl ProxyHttp for Gateway {
             version: session.req_header().version,
             trace_state: exchange.trace_state.as_deref(),
         };
-        forwarding::rewrite_request(request, exchange, origin)
+        forwarding::rewrite_request(request, exchange, origin)?;
+        framing::welcome_trailers(session.req_header(), request)
     }
 
     async fn upstream_response_filter(
