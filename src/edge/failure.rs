@@ -33,7 +33,11 @@ pub fn refusal_of(session: &Session, exchange: &Exchange, error: &Error) -> Opti
         ErrorSource::Upstream => Rejection::UpstreamUnreachable,
         ErrorSource::Downstream if timed_out => Rejection::RequestTimeout,
         ErrorSource::Downstream
-            if matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed) =>
+            // The last is what Pingora makes of a stream that its client took back.
+            if matches!(
+                error.etype(),
+                ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed | ErrorType::H2Error
+            ) =>
         {
             return None;
         }
