@@ -27,7 +27,12 @@ impl Http2 {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sender = runtime.block_on(async move {
             let stream = TcpStream::connect(address).await.ok()?;
-            let (sender, connection) = h2::client::handshake(stream).await.ok()?;
+            let (sender, connection) = {
+                // What nobody reads of one stream is not to stop the others.
+                let mut builder = h2::client::Builder::new();
+                builder.initial_connection_window_size(8 << 20).initial_window_size(1 << 20);
+                builder.handshake(stream).await.ok()?
+            };
             tokio::spawn(connection);
             sender.ready().await.ok()
         })?;
@@ -148,6 +153,17 @@ impl Http2Stream {
         let request = &mut self.request;
         self.runtime.block_on(async { request.send_data(Bytes::new(), true) }).unwrap();
         self.read_to_the_end()
+    }
+
+    /// Takes the request back, at its end or before.
+    pub(crate) fn take_back(&mut self, is_whole: bool) {
+        let request = &mut self.request;
+        self.runtime.block_on(async {
+            if is_whole {
+                request.send_data(Bytes::new(), true).unwrap();
+            }
+            request.send_reset(Reason::CANCEL);
+        });
     }
 
     /// Reads so many bytes of the response.

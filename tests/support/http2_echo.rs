@@ -13,6 +13,8 @@ use tokio::{net::TcpListener, runtime::Runtime};
 
 /// What a response that goes on begins with.
 pub(crate) const BEGUN: &[u8] = b"begun";
+/// What is said all the time: large enough for no library to count it as a flood while it is not read.
+pub(crate) const PIECE: &[u8] = &[b'.'; 300];
 
 /// The server; it ends when it is dropped.
 pub(crate) struct Http2Echo {
@@ -82,7 +84,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
     match kind.as_str() {
         "busy" => loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            stream.send_data(Bytes::from_static(b"."), false).ok()?;
+            stream.send_data(Bytes::from_static(PIECE), false).ok()?;
         },
         "broken" => {
             // Once the client has seen that it has begun.

@@ -1,0 +1,1 @@
+//! Tokens among the protocols that the client of a WebSocket offers.
