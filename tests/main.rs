@@ -29,6 +29,7 @@ mod folding_upstreams;
 mod forwarded;
 mod framing;
 mod fuzzing;
+mod grpc;
 mod http2;
 mod http2_conformance;
 mod identity_provider;

@@ -189,6 +189,7 @@ mod tests {
             "log: {access: off}",
             "log: {access: false}",
             "token: {sources: [{cookie: a, insecure_cookie_name: true}]}",
+            "token: {sources: [{websocket_protocol: bearer}]}",
             "admin: {address: off}",
             "identity: {headers: {X-A: a, X-B: [a, b], X-C: {from: subject}, X-D: {claim: [a, b], required: true}}}",
         ] {
@@ -202,7 +203,6 @@ mod tests {
             "server: {upgrade_socket: a.sock}",
             "log: {access: xml}",
             "token: {sources: []}",
-            "token: {sources: [{header: A, websocket_protocol: b}]}",
             "token: {sources: [{cooky: a}]}",
             "upstreams: {a: {}}",
             "upstreams: {a: {servers: []}}",

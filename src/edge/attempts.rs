@@ -161,7 +161,7 @@ pub fn failed_on_the_way(session: &Session, exchange: &Exchange, error: &mut Err
     error.set_retry(is_repeatable && may_try_again(session, exchange));
     let is_before_head = exchange.upstream_duration.is_none() && *error.esource() == ErrorSource::Upstream;
     // A connection that the server closed while nobody used it is no failure, nor is what was ended here, because a token did.
-    let is_of_server = !is_unprocessed && (!is_reused || is_timeout(error)) && !stream::was_ended(session, exchange);
+    let is_of_server = !is_unprocessed && (!is_reused || is_timeout(error)) && stream::end(session, exchange).is_none();
     let is_failure = is_before_head && is_of_server;
     if is_failure && let Some(attempt) = &exchange.attempt {
         attempt.health.request_failed(&cause_of(error));

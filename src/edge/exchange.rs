@@ -46,6 +46,8 @@ pub struct Exchange {
     pub tally: Tally,
     /// Why it was refused, by the gatekeeper or later.
     pub refusal: Option<Refusal>,
+    /// The status that its refusal has where it is not one of a call: that of the answer then says nothing.
+    pub refused_call: Option<u16>,
     /// Bytes of the request's body so far.
     pub body_bytes: u64,
     /// The attempt to reach an upstream.
@@ -92,6 +94,7 @@ impl Exchange {
             assertion: None,
             tally: Tally::default(),
             refusal: None,
+            refused_call: None,
             body_bytes: 0,
             attempt: None,
             head_patience: None,

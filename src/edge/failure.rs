@@ -5,13 +5,16 @@ use pingora_proxy::Session;
 
 use crate::{
     edge::{exchange::Exchange, guard::Connection, respond, stream},
-    gate::rejection::{Refusal, Rejection},
+    gate::{
+        grpc::Code,
+        rejection::{Refusal, Rejection},
+    },
 };
 
 /// What a failure is to the client; nothing when it was the client that went away, or
 /// only the end of a stream.
 pub fn refusal_of(session: &Session, exchange: &Exchange, error: &Error) -> Option<Refusal> {
-    if stream::was_ended(session, exchange) {
+    if stream::end(session, exchange).is_some() {
         return stream::refusal_of(session, exchange, respond::final_status(session).is_some());
     }
     if Connection::is_head_overdue(session, exchange) {
@@ -30,7 +33,11 @@ pub fn refusal_of(session: &Session, exchange: &Exchange, error: &Error) -> Opti
         ErrorSource::Upstream => Rejection::UpstreamUnreachable,
         ErrorSource::Downstream if timed_out => Rejection::RequestTimeout,
         ErrorSource::Downstream
-            if matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed) =>
+            // The last is what Pingora makes of a stream that its client took back.
+            if matches!(
+                error.etype(),
+                ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed | ErrorType::H2Error
+            ) =>
         {
             return None;
         }
@@ -38,6 +45,15 @@ pub fn refusal_of(session: &Session, exchange: &Exchange, error: &Error) -> Opti
         ErrorSource::Internal | ErrorSource::Unset => Rejection::Internal,
     };
     Some(Refusal::new(rejection).because(detail))
+}
+
+/// What a failure is to a call of gRPC whose response has begun; nothing when it was the client that went away.
+pub fn call_status(session: &Session, exchange: &Exchange, refusal: Option<&Refusal>) -> Option<(Code, &'static str)> {
+    let of_rejection = |rejection: Rejection| (Code::of(rejection), rejection.row().title);
+    match stream::end(session, exchange) {
+        Some(end) => Some(end.rejection().map_or((Code::Unavailable, end.detail()), of_rejection)),
+        None => refusal.map(|refusal| of_rejection(refusal.rejection())),
+    }
 }
 
 /// Whether something was waited for in vain.

@@ -18,12 +18,13 @@ use crate::{
     },
     gate::{
         claims::Identity,
-        cookies::CookieChange,
         cors::Answer,
         decide::{Decision, Passage},
+        field_change::FieldChange,
         firewall::Ownership,
         provenance::{Peer, Provenance},
         route::{Route, RouteId},
+        websocket_protocol,
     },
     state::gatekeeper::Judgement,
 };
@@ -93,11 +94,9 @@ pub fn rewrite_judged(
     let Some((id, route)) = route_of(installed, judgement.route) else { return Ok(()) };
     let passage = Passage { route, trust: judgement.trust() };
     remove_owned(request, installed, id, passage);
-    match installed.gatekeeper.ruleset().forwarded_cookies(passage, &request.headers) {
-        CookieChange::Unchanged => {}
-        CookieChange::Removed => drop(request.remove_header(&header::COOKIE)),
-        CookieChange::Replaced(cookies) => request.insert_header(header::COOKIE, cookies)?,
-    }
+    let ruleset = installed.gatekeeper.ruleset();
+    change(request, header::COOKIE, ruleset.forwarded_cookies(passage, &request.headers))?;
+    change(request, websocket_protocol::FIELD, ruleset.forwarded_protocols(passage, &request.headers))?;
     if let Some(resolved) = installed.route(id) {
         for (name, value) in &resolved.request_set {
             request.insert_header(name.clone(), value.clone())?;
@@ -116,6 +115,17 @@ pub fn rewrite_judged(
     match &judgement.decision {
         Decision::Pass(Some(identity)) => write_identity(request, installed, identity),
         Decision::Pass(None) | Decision::Reject(_) | Decision::AwaitKeys(_) => Ok(()),
+    }
+}
+
+fn change(request: &mut RequestHeader, name: HeaderName, change: FieldChange) -> Result<()> {
+    match change {
+        FieldChange::Unchanged => Ok(()),
+        FieldChange::Removed => {
+            request.remove_header(&name);
+            Ok(())
+        }
+        FieldChange::Replaced(value) => request.insert_header(name, value),
     }
 }
 
@@ -226,6 +236,9 @@ pub fn rewrite_response(response: &mut ResponseHeader, exchange: &Exchange, requ
     let leaving: Vec<HeaderName> = response.headers.keys().filter(|name| told(name)).cloned().collect();
     for name in leaving {
         response.remove_header(name.as_str());
+    }
+    if installed.gatekeeper.ruleset().tells_token(&response.headers) {
+        response.remove_header(&websocket_protocol::FIELD);
     }
     response.insert_header("X-Request-Id", exchange.identifiers.request())?;
     finish_response(response, exchange, request)

@@ -5,6 +5,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
+use crate::gate::websocket_protocol::is_websocket;
+
 /// Keeps the connection after the request, if it is kept at all, without a limit of Pingora's: how long is for the guard to
 /// say, which tells a connection without request from a request that comes slowly.
 pub fn keep_connection(session: &mut Session) {
@@ -89,9 +91,22 @@ pub fn check_response(request: &RequestHeader, response: &mut ResponseHeader) ->
     response.insert_header(header::CONTENT_LENGTH, length).map_err(|_| "a Content-Length that is not one number")
 }
 
+/// Says to a server of HTTP/2 that trailers are welcome, where the client did: Pingora removes that as what is about one
+/// connection (RFC 9110 §7.6.1), and passes the trailers on. Servers of gRPC refuse calls without it.
+///
+/// # Errors
+/// None that can be.
+pub fn welcome_trailers(client: &RequestHeader, request: &mut RequestHeader) -> Result<()> {
+    let welcomes = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"trailers");
+    let is_http2 = client.version == Version::HTTP_2 && request.version == Version::HTTP_2;
+    if is_http2 && client.headers.get_all(header::TE).iter().any(welcomes) {
+        request.insert_header(header::TE, "trailers")?;
+    }
+    Ok(())
+}
+
 /// RFC 9110 §7.8: to what the client asked for, and that is the one protocol that is ever passed on.
 fn is_the_switch_asked_for(request: &RequestHeader, response: &ResponseHeader) -> bool {
-    let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
     let mut chosen = response.headers.get_all(header::UPGRADE).iter();
     request.method == Method::GET
         && request.version == Version::HTTP_11

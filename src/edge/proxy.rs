@@ -147,6 +147,7 @@ impl Gateway {
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, refusal: Refusal) -> Result<()> {
         let ruleset = exchange.installed.gatekeeper.ruleset();
         let sent = respond::refuse(session, &refusal, ruleset, exchange).await;
+        exchange.refused_call = respond::is_call(session.req_header()).then(|| refusal.rejection().row().status);
         exchange.refusal = Some(refusal);
         sent
     }
@@ -286,7 +287,8 @@ impl ProxyHttp for Gateway {
             version: session.req_header().version,
             trace_state: exchange.trace_state.as_deref(),
         };
-        forwarding::rewrite_request(request, exchange, origin)
+        forwarding::rewrite_request(request, exchange, origin)?;
+        framing::welcome_trailers(session.req_header(), request)
     }
 
     async fn upstream_response_filter(
@@ -345,12 +347,18 @@ impl ProxyHttp for Gateway {
             attempts::overdue(exchange);
         }
         let refusal = exchange.refusal.take().or_else(|| failure::refusal_of(session, exchange, error));
+        let has_answered = respond::final_status(session).is_some();
+        if let Some((code, text)) = failure::call_status(session, exchange, refusal.as_ref()).filter(|_| has_answered)
+            && let Err(error) = respond::end_call(session, code, text).await
+        {
+            log::debug!("the end of a call could not be told: {error}");
+        }
         let Some(refusal) = refusal else {
             // The client went away: nobody is there to be answered.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         let status = refusal.rejection().row().status;
-        if respond::final_status(session).is_some() {
+        if has_answered {
             exchange.refusal = Some(refusal);
             return FailToProxy { error_code: status, can_reuse_downstream: false };
         }

@@ -51,7 +51,8 @@ impl Reporter {
     /// Counts an exchange that is over, and writes its line.
     pub fn report(&self, session: &Session, error: Option<&Error>, exchange: &Exchange, client: Option<IpAddr>) {
         let duration = exchange.started.elapsed();
-        let status = respond::final_status(session).map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+        let sent = respond::final_status(session).map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+        let status = exchange.refused_call.filter(|_| sent != CLIENT_CLOSED_REQUEST).unwrap_or(sent);
         let route_id = exchange.judgement.as_ref().and_then(|judgement| judgement.route);
         let metrics = exchange.installed.route_metrics(route_id);
         metrics.answered(session.req_header().method.as_str(), status, duration);

@@ -2,8 +2,11 @@
 //!
 //! It never shows a claim, a key, a token or a library's message.
 use bytes::Bytes;
-use http::{StatusCode, header};
-use pingora_core::{Result, protocols::http::date::get_cached_date};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use pingora_core::{
+    Result,
+    protocols::http::{HttpTask, date::get_cached_date},
+};
 use pingora_proxy::Session;
 
 use crate::{
@@ -11,10 +14,11 @@ use crate::{
     gate::{
         cors::{Answer, CorsRule},
         decide::Ruleset,
+        grpc::{self, Code},
         rejection::{Challenge, Refusal, Rejection},
     },
 };
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 
 /// Namespace of the `type` of problem details (RFC 9457 §3.1.1, §4.1): names, not locations.
 const PROBLEM_TYPE: &str = "urn:portcullis:problem:";
@@ -28,16 +32,18 @@ pub fn final_status(session: &Session) -> Option<StatusCode> {
     (!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS).then_some(status)
 }
 
-/// Answers a request with a refusal, which pages of other origins may read where the route says so. The connection stays
+/// Answers a request with a refusal, a call of gRPC with a status that it understands, which pages of other origins may read where the route says so. The connection stays
 /// open where the request had no body.
 ///
 /// # Errors
 /// The client went away.
 pub async fn refuse(session: &mut Session, refusal: &Refusal, ruleset: &Ruleset, exchange: &Exchange) -> Result<()> {
     let (rejection, request_id) = (refusal.rejection(), exchange.identifiers.request());
-    let body = problem(rejection, request_id);
-    let mut response = ResponseHeader::build(rejection.row().status, Some(8))?;
-    response.insert_header(header::CONTENT_TYPE, PROBLEM_JSON)?;
+    let call = call_type(session.req_header());
+    let mut response = match &call {
+        Some(media_type) => call_status(rejection, media_type)?,
+        None => ResponseHeader::build(rejection.row().status, Some(8))?,
+    };
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
     if let Some(challenge) = challenge(refusal, &ruleset.realm, ruleset.resource_metadata.as_deref()) {
         response.insert_header(header::WWW_AUTHENTICATE, challenge)?;
@@ -50,7 +56,50 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal, ruleset: &Ruleset,
     }
     rate_limits::write(&mut response, exchange)?;
     write_cors(session, &mut response, cors::rule(exchange), Answer::Refusal)?;
-    send(session, response, body.into(), request_id).await
+    if call.is_some() {
+        response.insert_header("X-Request-Id", request_id)?;
+        session.write_response_tasks(vec![HttpTask::Header(Box::new(response), true)]).await?;
+        return Ok(());
+    }
+    response.insert_header(header::CONTENT_TYPE, PROBLEM_JSON)?;
+    send(session, response, problem(rejection, request_id).into(), request_id).await
+}
+
+/// Whether a request is a call of gRPC, whose client looks for its status and not for that of HTTP.
+pub fn is_call(request: &RequestHeader) -> bool {
+    call_type(request).is_some()
+}
+
+fn call_type(request: &RequestHeader) -> Option<HeaderValue> {
+    (request.version == Version::HTTP_2).then(|| grpc::call_type(&request.headers))?
+}
+
+/// The head that is the whole answer to a call (gRPC over HTTP/2, "Trailers-Only").
+fn call_status(rejection: Rejection, media_type: &HeaderValue) -> Result<ResponseHeader> {
+    let mut response = ResponseHeader::build(StatusCode::OK, Some(8))?;
+    response.insert_header(header::CONTENT_TYPE, media_type.clone())?;
+    response.insert_header(grpc::STATUS, Code::of(rejection).number())?;
+    response.insert_header(grpc::MESSAGE, grpc::message(rejection.row().title))?;
+    Ok(response)
+}
+
+/// Ends a call whose response has begun: with a status in its trailers, so that its client does not have to guess from a
+/// stream that was reset. Says whether it is one.
+///
+/// # Errors
+/// The client went away.
+pub async fn end_call(session: &mut Session, code: Code, text: &str) -> Result<bool> {
+    let is_answered = session.response_written().is_some_and(|response| grpc::call_type(&response.headers).is_some());
+    if !is_answered || !is_call(session.req_header()) {
+        return Ok(false);
+    }
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert(grpc::STATUS, code.number().into());
+    if let Ok(message) = HeaderValue::from_str(&grpc::message(text)) {
+        trailers.insert(grpc::MESSAGE, message);
+    }
+    session.write_response_tasks(vec![HttpTask::Trailer(Some(Box::new(trailers)))]).await?;
+    Ok(true)
 }
 
 /// A refusal as a whole message of HTTP/1.1, for connections on which nothing else is written any more: Pingora has no

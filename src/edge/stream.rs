@@ -116,9 +116,9 @@ pub fn note_head(session: &mut Session, response: &ResponseHeader, exchange: &Ex
     stream.allow_silence(if is_ordinary { exchange.read_timeout } else { idle_timeout });
 }
 
-/// Whether the exchange was ended here.
-pub fn was_ended(session: &Session, exchange: &Exchange) -> bool {
-    Connection::watched(session, exchange).is_some_and(|watched| watched.ended.is_some())
+/// Why the exchange was ended here; nothing where it was not.
+pub fn end(session: &Session, exchange: &Exchange) -> Option<StreamEnd> {
+    Connection::watched(session, exchange)?.ended
 }
 
 /// What an exchange that was ended here is refused for, as long as nothing of a response was sent, and what is told of one

@@ -5,16 +5,7 @@
 //! another site has set, and make it pass for one whose prefix no other site can set.
 use http::{HeaderMap, HeaderValue, header};
 
-/// What becomes of the `Cookie` fields of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CookieChange {
-    /// They stay as they are.
-    Unchanged,
-    /// None is left.
-    Removed,
-    /// This one field stands for all.
-    Replaced(HeaderValue),
-}
+use crate::gate::field_change::FieldChange;
 
 /// The values of the cookies of this name, in their order.
 pub fn values<'r, 'n>(headers: &'r HeaderMap, name: &'n str) -> impl Iterator<Item = &'r [u8]> + use<'r, 'n> {
@@ -27,12 +18,12 @@ pub fn values<'r, 'n>(headers: &'r HeaderMap, name: &'n str) -> impl Iterator<It
 ///
 /// Several fields become one, as RFC 9113 §8.2.3 asks: HTTP/1 knows one only (RFC 6265 §5.4), and servers differ in which
 /// of several they read.
-pub fn forwarded(headers: &HeaderMap, leaves: impl Fn(&[u8]) -> bool) -> CookieChange {
+pub fn forwarded(headers: &HeaderMap, leaves: impl Fn(&[u8]) -> bool) -> FieldChange {
     let mut fields = headers.get_all(header::COOKIE).iter();
-    let Some(first) = fields.next() else { return CookieChange::Unchanged };
+    let Some(first) = fields.next() else { return FieldChange::Unchanged };
     let leaves_cookie = |cookie: &[u8]| leaves(name_and_value(cookie).0);
     if headers.get_all(header::COOKIE).iter().nth(1).is_none() && !cookies(first.as_bytes()).any(leaves_cookie) {
-        return CookieChange::Unchanged;
+        return FieldChange::Unchanged;
     }
     let mut kept: Vec<u8> = Vec::with_capacity(first.len());
     for field in [first].into_iter().chain(fields) {
@@ -57,10 +48,10 @@ pub fn forwarded(headers: &HeaderMap, leaves: impl Fn(&[u8]) -> bool) -> CookieC
         }
     }
     if kept.is_empty() {
-        return CookieChange::Removed;
+        return FieldChange::Removed;
     }
     // Parts of values, joined by visible characters, are a value.
-    HeaderValue::from_bytes(&kept).map_or(CookieChange::Removed, CookieChange::Replaced)
+    HeaderValue::from_bytes(&kept).map_or(FieldChange::Removed, FieldChange::Replaced)
 }
 
 /// The cookies of one field as they stand, with the spaces around them.
@@ -126,16 +117,16 @@ mod tests {
 
     #[test]
     fn the_others_stay_as_they_were_sent() {
-        let unchanged = CookieChange::Unchanged;
-        let to = |text: &'static str| CookieChange::Replaced(HeaderValue::from_static(text));
+        let unchanged = FieldChange::Unchanged;
+        let to = |text: &'static str| FieldChange::Replaced(HeaderValue::from_static(text));
         for (fields, expected) in [
             (&[][..], unchanged.clone()),
             (&["a=1; b=2;c=\"3\""], unchanged.clone()),
             (&["S=T; xs=1"], unchanged),
-            (&["s=T"], CookieChange::Removed),
-            (&["s=T; "], CookieChange::Removed),
-            (&["s=T; s"], CookieChange::Removed),
-            (&["s=T", "s=T"], CookieChange::Removed),
+            (&["s=T"], FieldChange::Removed),
+            (&["s=T; "], FieldChange::Removed),
+            (&["s=T; s"], FieldChange::Removed),
+            (&["s=T", "s=T"], FieldChange::Removed),
             (&["a=1; s=T; b=2"], to("a=1; b=2")),
             (&["a=1;s=T;b=2"], to("a=1;b=2")),
             (&["s=T; b=%41,\"x\" ;  c"], to("b=%41,\"x\" ;  c")),
@@ -168,9 +159,9 @@ mod tests {
                 pairs.map(|(name, value)| (name.to_vec(), value.to_vec())).filter(|(name, value)| !(name.is_empty() && value.is_empty())).collect()
             };
             let after = match forwarded(&before, |name| name == b"s") {
-                CookieChange::Unchanged => before.clone(),
-                CookieChange::Removed => HeaderMap::new(),
-                CookieChange::Replaced(value) => headers(&[value]),
+                FieldChange::Unchanged => before.clone(),
+                FieldChange::Removed => HeaderMap::new(),
+                FieldChange::Replaced(value) => headers(&[value]),
             };
             let mut expected = pairs(&before);
             let found = expected.iter().filter(|(name, _)| name == b"s").count();

@@ -9,9 +9,10 @@ use crate::gate::{
     assertion::AssertionRule,
     claims::{self, Identity, KnownToken},
     condition::Conditions,
-    cookies::{self, CookieChange},
+    cookies,
     cors::Preflight,
     extraction::{self, Drawn, IdentityHeader},
+    field_change::FieldChange,
     firewall::HeaderFirewall,
     issuer::{Issuer, IssuerId},
     keys::KeySet,
@@ -22,9 +23,10 @@ use crate::gate::{
     route::{Authentication, BodyLimit, Route, RouteId},
     route_table::RouteTable,
     signature,
-    sources::{self, Credentials, FoundToken, TokenSource},
+    sources::{self, Credentials, FoundToken, Places, TokenSource},
     time::UnixTime,
     token::UnverifiedToken,
+    websocket_protocol,
     witness::{Fact, Stage, Witness},
 };
 
@@ -182,12 +184,15 @@ impl Ruleset {
         }
         let has_token_cookie = |source: &TokenSource| match source {
             TokenSource::Cookie(name) => cookies::values(request.headers, name).next().is_some(),
-            TokenSource::Authorization | TokenSource::Header(_) | TokenSource::Query(_) => false,
+            TokenSource::Authorization
+            | TokenSource::Header(_)
+            | TokenSource::Query(_)
+            | TokenSource::WebSocketProtocol(_) => false,
         };
         if route.token_sources.iter().any(has_token_cookie) {
             route.cross_site.check(request)?;
         }
-        match sources::find(&route.token_sources, request.headers, request.query)? {
+        match sources::find(&route.token_sources, Places::of(request))? {
             None if route.authentication == Authentication::Optional => Ok(None),
             None => Err(Rejection::TokenMissing.into()),
             Some(token) if token.text.len() > self.limits.token_bytes => Err(Refusal::new(Rejection::TokenTooLarge)
@@ -273,7 +278,7 @@ impl Ruleset {
         let holds = |source: &&TokenSource| match source {
             TokenSource::Authorization => *name == header::AUTHORIZATION,
             TokenSource::Header(header) => header == name,
-            TokenSource::Query(_) | TokenSource::Cookie(_) => false,
+            TokenSource::Query(_) | TokenSource::Cookie(_) | TokenSource::WebSocketProtocol(_) => false,
         };
         let mut sources = self.token_sources.iter().filter(holds).peekable();
         if sources.peek().is_none() || sources.any(|source| passage.forwards(source)) {
@@ -286,16 +291,30 @@ impl Ruleset {
     }
 
     /// What is forwarded of the cookies: all but those that hold tokens.
-    pub fn forwarded_cookies(&self, passage: Passage<'_>, request: &http::HeaderMap) -> CookieChange {
+    pub fn forwarded_cookies(&self, passage: Passage<'_>, request: &http::HeaderMap) -> FieldChange {
         if passage.trust == Trust::Preflight && request.contains_key(header::COOKIE) {
-            return CookieChange::Removed;
+            return FieldChange::Removed;
         }
         cookies::forwarded(request, |cookie| {
             self.leaving_sources(passage).any(|source| match source {
                 TokenSource::Cookie(name) => name.as_bytes() == cookie,
-                TokenSource::Authorization | TokenSource::Header(_) | TokenSource::Query(_) => false,
+                TokenSource::Authorization
+                | TokenSource::Header(_)
+                | TokenSource::Query(_)
+                | TokenSource::WebSocketProtocol(_) => false,
             })
         })
+    }
+
+    /// What is forwarded of the protocols that a WebSocket's client offers: all but those that carry tokens.
+    pub fn forwarded_protocols(&self, passage: Passage<'_>, request: &http::HeaderMap) -> FieldChange {
+        let leaving = || self.leaving_sources(passage).filter_map(TokenSource::word);
+        websocket_protocol::forwarded(request, leaving)
+    }
+
+    /// Whether the protocol that a server chose for a WebSocket tells a token.
+    pub fn tells_token(&self, response: &http::HeaderMap) -> bool {
+        websocket_protocol::tells_token(response, self.token_sources.iter().filter_map(TokenSource::word))
     }
 
     /// The places whose tokens leave the request.
@@ -315,7 +334,10 @@ impl Ruleset {
             .leaving_sources(passage)
             .filter_map(|source| match source {
                 TokenSource::Query(name) => Some(name.clone()),
-                TokenSource::Authorization | TokenSource::Header(_) | TokenSource::Cookie(_) => None,
+                TokenSource::Authorization
+                | TokenSource::Header(_)
+                | TokenSource::Cookie(_)
+                | TokenSource::WebSocketProtocol(_) => None,
             })
             .collect();
         let cut_query = request.query.and_then(|query| sources::query_without(query, &tokens));

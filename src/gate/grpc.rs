@@ -2,7 +2,7 @@
 //!
 //! A client of gRPC looks at the status of the call, not at the response's. A refusal is a response that ends with its head,
 //! in which that status stands (gRPC over HTTP/2, "Trailers-Only").
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::gate::rejection::Rejection;
 
@@ -10,6 +10,11 @@ use crate::gate::rejection::Rejection;
 const MEDIA_TYPE: &[u8] = b"application/grpc";
 /// Longest media type that is written back.
 const ESSENCE_BYTES_MAX: usize = 64;
+
+/// The field in which the status of a call stands.
+pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// The field in which it is said in words.
+pub const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Status codes of calls, as far as refusals have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +90,20 @@ impl Code {
     }
 }
 
+/// The media type of a call over HTTP/2, as the response to it is to say. One of gRPC-Web is none: pages read its status
+/// elsewhere, and take that of HTTP (PROTOCOL-WEB, "Protocol differences").
+pub fn call_type(headers: &HeaderMap) -> Option<HeaderValue> {
+    let essence = essence(headers.get(header::CONTENT_TYPE)?)?;
+    (essence.as_bytes().get(MEDIA_TYPE.len()) != Some(&b'-')).then_some(essence)
+}
+
 /// Whether a `Content-Type` is that of a call, gRPC-Web included.
 pub fn is_content_type(value: &HeaderValue) -> bool {
     essence(value).is_some()
 }
 
-/// The media type of a call without parameters, as the response to it is to say.
-pub fn essence(value: &HeaderValue) -> Option<HeaderValue> {
+/// The media type without parameters.
+fn essence(value: &HeaderValue) -> Option<HeaderValue> {
     let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let begins = essence.get(..MEDIA_TYPE.len())?.eq_ignore_ascii_case(MEDIA_TYPE);
     let suffix = essence.get(MEDIA_TYPE.len()..)?;
@@ -162,6 +174,22 @@ mod tests {
         }
         let long = HeaderValue::from_str(&format!("application/grpc+{}", "a".repeat(100))).unwrap();
         assert!(!is_content_type(&long));
+    }
+
+    #[test]
+    fn a_call_over_http_2_is_not_one_of_a_page() {
+        for (value, expected) in [
+            ("application/grpc", Some("application/grpc")),
+            ("application/grpc+proto; a=b", Some("application/grpc+proto")),
+            ("application/grpc-web", None),
+            ("application/grpc-web+proto", None),
+            ("application/json", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            assert_eq!(call_type(&headers), None);
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            assert_eq!(call_type(&headers), expected.map(HeaderValue::from_static), "{value}");
+        }
     }
 
     #[test]

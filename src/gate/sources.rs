@@ -2,13 +2,15 @@
 //!
 //! It never chooses: two tokens, or one token in two places, is a refusal, since whoever reads the other one would
 //! see another identity (RFC 6750 §2).
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::gate::{
     cookies,
     rejection::{Refusal, Rejection},
+    request::Request,
+    websocket_protocol,
 };
 
 /// One place where a token may be.
@@ -22,17 +24,56 @@ pub enum TokenSource {
     Query(Box<str>),
     /// A cookie (RFC 6265). It counts only where [`crate::gate::cross_site::CrossSiteRule`] says so.
     Cookie(Box<str>),
+    /// A protocol that the client of a WebSocket offers, which begins with this word and a dot (RFC 6455 §11.3.4). No page of
+    /// another site can offer it without the token.
+    WebSocketProtocol(Box<str>),
+}
+
+impl TokenSource {
+    /// The word by which protocols of a WebSocket carry a token.
+    pub fn word(&self) -> Option<&str> {
+        match self {
+            Self::WebSocketProtocol(word) => Some(word),
+            Self::Authorization | Self::Header(_) | Self::Query(_) | Self::Cookie(_) => None,
+        }
+    }
+}
+
+/// The parts of a request in which a token may be.
+#[derive(Clone, Copy)]
+pub struct Places<'r> {
+    /// Header fields as sent.
+    pub headers: &'r HeaderMap,
+    /// Query, without its `?`.
+    pub query: Option<&'r str>,
+    /// Whether it asks for a WebSocket.
+    pub is_websocket: bool,
+}
+
+impl<'r> Places<'r> {
+    /// The parts of a request.
+    pub fn of(request: &Request<'r>) -> Self {
+        let is_websocket = websocket_protocol::is_handshake(request);
+        Self { headers: request.headers, query: request.query, is_websocket }
+    }
+}
+
+impl fmt::Debug for Places<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Each may hold a token.
+        write!(formatter, "Places({} fields)", self.headers.len())
+    }
 }
 
 /// A token and where it was.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FoundToken<'r> {
-    /// The token as sent.
-    pub text: &'r str,
+    /// The token as its issuer wrote it.
+    pub text: Cow<'r, str>,
     /// Where it was.
     pub source: &'r TokenSource,
     /// Whether caches on the way may hold the response because the token is in no header that they know of: it was in the
-    /// query (RFC 6750 §2.3) or in a cookie.
+    /// query (RFC 6750 §2.3), in a cookie or in a protocol.
     pub is_unknown_to_caches: bool,
 }
 
@@ -66,20 +107,22 @@ impl fmt::Debug for Credentials<'_> {
 /// # Errors
 /// [`Rejection::TokenRepeated`] when there are several, even if they are equal; [`Rejection::TokenMalformed`] when a
 /// source holds something that cannot be a token.
-pub fn find<'r>(
-    sources: &'r [TokenSource],
-    headers: &'r HeaderMap,
-    query: Option<&'r str>,
-) -> Result<Option<FoundToken<'r>>, Refusal> {
+pub fn find<'r>(sources: &'r [TokenSource], places: Places<'r>) -> Result<Option<FoundToken<'r>>, Refusal> {
+    let Places { headers, query, is_websocket } = places;
     let mut found = None;
     for source in sources {
         let text = match source {
-            TokenSource::Authorization => in_authorization(headers)?,
-            TokenSource::Header(name) => in_header(headers, name)?,
-            TokenSource::Query(name) => in_query(query, name)?,
-            TokenSource::Cookie(name) => in_cookie(headers, name)?,
+            TokenSource::Authorization => in_authorization(headers)?.map(Cow::Borrowed),
+            TokenSource::Header(name) => in_header(headers, name)?.map(Cow::Borrowed),
+            TokenSource::Query(name) => in_query(query, name)?.map(Cow::Borrowed),
+            TokenSource::Cookie(name) => in_cookie(headers, name)?.map(Cow::Borrowed),
+            TokenSource::WebSocketProtocol(word) if is_websocket => websocket_protocol::token(headers, word)?,
+            TokenSource::WebSocketProtocol(_) => None,
         };
-        let is_unknown_to_caches = matches!(source, TokenSource::Query(_) | TokenSource::Cookie(_));
+        let is_unknown_to_caches = match source {
+            TokenSource::Query(_) | TokenSource::Cookie(_) | TokenSource::WebSocketProtocol(_) => true,
+            TokenSource::Authorization | TokenSource::Header(_) => false,
+        };
         if let Some(text) = text
             && found.replace(FoundToken { text, source, is_unknown_to_caches }).is_some()
         {
@@ -243,8 +286,13 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        let found = find(&sources, &headers, query).map_err(|refusal| refusal.rejection());
-        assert_eq!(found.map(|found| found.map(|token| token.text)), expected, "{lines:?} {query:?}");
+        let found = find(&sources, Places { headers: &headers, query, is_websocket: false })
+            .map_err(|refusal| refusal.rejection());
+        assert_eq!(
+            found.as_ref().map(|found| found.as_ref().map(|token| token.text.as_ref())),
+            expected.as_ref().map(|token| *token),
+            "{lines:?} {query:?}"
+        );
     }
 
     #[test]
@@ -301,7 +349,8 @@ mod tests {
 
     #[test]
     fn a_token_that_was_found_is_not_shown() {
-        let token = FoundToken { text: "secret", source: &TokenSource::Authorization, is_unknown_to_caches: true };
+        let token =
+            FoundToken { text: "secret".into(), source: &TokenSource::Authorization, is_unknown_to_caches: true };
         assert_eq!(format!("{token:?}"), "FoundToken(6 bytes)");
         assert_eq!(format!("{:?} {:?}", credentials("Bearer secret"), credentials("Basic secret")), "Bearer Other");
     }
@@ -359,7 +408,7 @@ mod tests {
             let no_headers = HeaderMap::new();
             let count = parameters.iter().filter(|(_, name, _)| is_token(name)).count();
             let sources = [TokenSource::Query("access_token".into())];
-            let found = find(&sources, &no_headers, Some(&all));
+            let found = find(&sources, Places { headers: &no_headers, query: Some(&all), is_websocket: false });
             let found = found.map(|token| token.is_some()).map_err(|refusal| refusal.rejection());
             let expected = [Ok(false), Ok(true)].get(count).copied().unwrap_or(Err(Rejection::TokenRepeated));
             prop_assert_eq!(found, expected);

@@ -5,6 +5,7 @@ mod recall;
 mod recheck;
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -279,7 +280,7 @@ impl Gatekeeper {
         };
         witness.enter(Stage::CallerLimits);
         if let Some(meter) = &mut meter {
-            meter.pass(id, route, self.bearer(identity.as_ref(), signed))?;
+            meter.pass(id, route, self.bearer(identity.as_ref(), signed.as_deref()))?;
         }
         let trust = if judgement.observed.is_some() { Trust::Unproven } else { Trust::Judged };
         let passage = Passage { route, trust };
@@ -314,7 +315,7 @@ impl Gatekeeper {
         let Some(token) = self.ruleset.find_token(route, request)? else { return Ok(Identified::Nobody) };
         witness.learn(Fact::Found(&token));
         judgement.is_private = token.is_unknown_to_caches;
-        let known = match self.known(token.text, route, patience, judgement, witness)? {
+        let known = match self.known(&token.text, route, patience, judgement, witness)? {
             Known::Token(known) => known,
             Known::AwaitKeys(issuer) => return Ok(Identified::AwaitKeys(issuer)),
         };
@@ -322,7 +323,7 @@ impl Gatekeeper {
         let identity = self.ruleset.judge(&known, route, &self.revocations.current(), now, witness);
         judgement.known = Some(known);
         // Without the signature, of which there may be several that are good.
-        Ok(Identified::As(identity?, token.text.rsplit_once('.').map(|(signed, _)| signed)))
+        Ok(Identified::As(identity?, signed(token.text)))
     }
 }
 
@@ -341,7 +342,19 @@ pub struct Occasion<'m, 'l> {
 
 enum Identified<'r> {
     /// Somebody, and what the issuer signed.
-    As(Identity, Option<&'r str>),
+    As(Identity, Option<Cow<'r, str>>),
     Nobody,
     AwaitKeys(IssuerId),
+}
+
+/// What the issuer signed of a token.
+fn signed(token: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let end = token.rfind('.')?;
+    match token {
+        Cow::Borrowed(token) => token.get(..end).map(Cow::Borrowed),
+        Cow::Owned(mut token) => {
+            token.truncate(end);
+            Some(Cow::Owned(token))
+        }
+    }
 }

@@ -7,7 +7,7 @@ use portcullis::gate::{
     issuer::{Audiences, Issuer},
     keys::KeySet,
     route::{Authentication, Route},
-    sources::{self, TokenSource},
+    sources::{self, Places, TokenSource},
 };
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ fn tokens_are_found_where_envoy_finds_them_and_never_one_of_several() {
         }
         let query = text(&case["path"]).split_once('?').map(|(_, query)| query);
         for (issuer, places) in places() {
-            let found = match sources::find(&places, &headers, query) {
+            let found = match sources::find(&places, Places { headers: &headers, query, is_websocket: false }) {
                 Ok(None) => "nothing".to_owned(),
                 Ok(Some(token)) => format!("Ok({})", token.text),
                 Err(refusal) => format!("Err({})", refusal.rejection().label()),

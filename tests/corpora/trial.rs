@@ -85,7 +85,10 @@ impl Trial {
             .iter()
             .filter_map(|source| match source {
                 TokenSource::Header(name) => Some(Box::from(name.as_str())),
-                TokenSource::Authorization | TokenSource::Query(_) | TokenSource::Cookie(_) => None,
+                TokenSource::Authorization
+                | TokenSource::Query(_)
+                | TokenSource::Cookie(_)
+                | TokenSource::WebSocketProtocol(_) => None,
             })
             .collect();
         let (issuers, keys): (Vec<Issuer>, Vec<Keys>) = self.issuers.into_iter().unzip();

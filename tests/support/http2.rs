@@ -1,10 +1,16 @@
 //! A client of HTTP/2, and frames as bytes for what no client would send.
 use bytes::Bytes;
-use h2::client::SendRequest;
-use tokio::{net::TcpStream, runtime::Runtime};
+use h2::{Reason, RecvStream, SendStream, client::ResponseFuture, client::SendRequest};
+use http::{HeaderMap, response::Parts};
+use tokio::{
+    net::TcpStream,
+    runtime::{Handle, Runtime},
+    time::timeout,
+};
 
 use super::{
     client::Response,
+    waiting::PATIENCE,
     wire::{Address, Head},
 };
 
@@ -21,7 +27,12 @@ impl Http2 {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sender = runtime.block_on(async move {
             let stream = TcpStream::connect(address).await.ok()?;
-            let (sender, connection) = h2::client::handshake(stream).await.ok()?;
+            let (sender, connection) = {
+                // What nobody reads of one stream is not to stop the others.
+                let mut builder = h2::client::Builder::new();
+                builder.initial_connection_window_size(8 << 20).initial_window_size(1 << 20);
+                builder.handshake(stream).await.ok()?
+            };
             tokio::spawn(connection);
             sender.ready().await.ok()
         })?;
@@ -72,9 +83,127 @@ impl Http2 {
         })
     }
 
+    /// A request that goes on beside others: a POST whose body is not at its end.
+    pub(crate) fn open(&self, uri: &str, fields: &[(&str, &str)]) -> Http2Stream {
+        let mut builder = http::Request::builder().method("POST").uri(uri).version(http::Version::HTTP_2);
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        let request = builder.body(()).unwrap();
+        let mut sender = self.sender.clone();
+        let (response, request) = self.runtime.block_on(async move {
+            timeout(PATIENCE, std::future::poll_fn(|context| sender.poll_ready(context))).await.unwrap().unwrap();
+            sender.send_request(request, false).unwrap()
+        });
+        Http2Stream {
+            runtime: self.runtime.handle().clone(),
+            request,
+            response: Some(response),
+            reader: None,
+            read: Vec::new(),
+        }
+    }
+
     /// One GET without more.
     pub(crate) fn get(&mut self, uri: &str, fields: &[(&str, &str)]) -> Option<Response> {
         self.request("GET", uri, fields, None, &[])
+    }
+}
+
+/// A request whose body goes on, and its response.
+pub(crate) struct Http2Stream {
+    runtime: Handle,
+    request: SendStream<Bytes>,
+    response: Option<ResponseFuture>,
+    reader: Option<RecvStream>,
+    read: Vec<u8>,
+}
+
+/// How a response ended.
+#[derive(Debug)]
+pub(crate) enum StreamEnding {
+    /// With trailers.
+    Trailers(HeaderMap),
+    /// Without any.
+    Plain,
+    /// It was taken back.
+    Reset(Option<Reason>),
+}
+
+impl Http2Stream {
+    /// The head of the response.
+    pub(crate) fn head(&mut self) -> Parts {
+        let response = self.response.take().expect("asked for once");
+        let response = self.runtime.block_on(async { timeout(PATIENCE, response).await }).expect("a head in time");
+        let (parts, reader) = response.expect("a head").into_parts();
+        self.reader = Some(reader);
+        parts
+    }
+
+    /// Sends more of the body; says whether the stream still takes it.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
+        let request = &mut self.request;
+        let bytes = Bytes::copy_from_slice(bytes);
+        // The connection's task has to be awake for it.
+        self.runtime.block_on(async { request.send_data(bytes, false) }).is_ok()
+    }
+
+    /// Says that the request is whole, and reads to the end.
+    pub(crate) fn finish(mut self) -> (Vec<u8>, StreamEnding) {
+        let request = &mut self.request;
+        self.runtime.block_on(async { request.send_data(Bytes::new(), true) }).unwrap();
+        self.read_to_the_end()
+    }
+
+    /// Takes the request back, at its end or before.
+    pub(crate) fn take_back(&mut self, is_whole: bool) {
+        let request = &mut self.request;
+        self.runtime.block_on(async {
+            if is_whole {
+                request.send_data(Bytes::new(), true).unwrap();
+            }
+            request.send_reset(Reason::CANCEL);
+        });
+    }
+
+    /// Reads so many bytes of the response.
+    pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
+        while self.read.len() < count {
+            match self.next() {
+                Some(Ok(part)) => self.read.extend_from_slice(&part),
+                other => panic!("{other:?} after {:?}", self.read),
+            }
+        }
+        self.read.drain(..count).collect()
+    }
+
+    /// Reads to the end: what came, and how it ended.
+    pub(crate) fn read_to_the_end(mut self) -> (Vec<u8>, StreamEnding) {
+        let mut all = std::mem::take(&mut self.read);
+        loop {
+            match self.next() {
+                Some(Ok(part)) => all.extend_from_slice(&part),
+                Some(Err(error)) => return (all, StreamEnding::Reset(error.reason())),
+                None => break,
+            }
+        }
+        let reader = self.reader.as_mut().expect("a response");
+        let trailers =
+            self.runtime.block_on(async { timeout(PATIENCE, reader.trailers()).await }).expect("an end in time");
+        match trailers {
+            Ok(Some(trailers)) => (all, StreamEnding::Trailers(trailers)),
+            Ok(None) => (all, StreamEnding::Plain),
+            Err(error) => (all, StreamEnding::Reset(error.reason())),
+        }
+    }
+
+    fn next(&mut self) -> Option<Result<Bytes, h2::Error>> {
+        let reader = self.reader.as_mut().expect("its head was read");
+        let part = self.runtime.block_on(async { timeout(PATIENCE, reader.data()).await }).expect("more in time");
+        if let Some(Ok(part)) = &part {
+            let _ = reader.flow_control().release_capacity(part.len());
+        }
+        part
     }
 }
 

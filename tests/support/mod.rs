@@ -10,6 +10,7 @@ pub(crate) mod fixture;
 pub(crate) mod folder;
 pub(crate) mod gateway;
 pub(crate) mod http2;
+pub(crate) mod http2_echo;
 pub(crate) mod http2_server;
 pub(crate) mod jwks_server;
 pub(crate) mod keys;

@@ -185,6 +185,7 @@ fn shown_source(source: &TokenSource) -> String {
         TokenSource::Header(name) => format!("header {name}"),
         TokenSource::Query(name) => format!("query parameter {name}"),
         TokenSource::Cookie(name) => format!("cookie {name}"),
+        TokenSource::WebSocketProtocol(word) => format!("WebSocket protocol {word}"),
     }
 }
 

@@ -290,7 +290,12 @@ pub const SOURCE: &[Key] = &[
         "false",
         "the cookie may have a name under which other hosts of the site, and anybody on the way, can set one",
     ),
-    Key::later("websocket_protocol"),
+    Key::optional(
+        "websocket_protocol",
+        Shape::Pattern("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"),
+        "a protocol that the client of a WebSocket offers: this word, a dot and the token, besides the protocol that the \
+         service is to choose; where the word begins with base64url. the token is encoded so",
+    ),
 ];
 
 /// `resource`.

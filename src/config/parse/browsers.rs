@@ -239,6 +239,7 @@ fn token_header(source: &TokenSource) -> Option<&str> {
     match source {
         TokenSource::Authorization => Some("authorization"),
         TokenSource::Header(name) => Some(name.as_str()),
-        TokenSource::Query(_) | TokenSource::Cookie(_) => None,
+        // No rule of CORS is about WebSockets.
+        TokenSource::Query(_) | TokenSource::Cookie(_) | TokenSource::WebSocketProtocol(_) => None,
     }
 }

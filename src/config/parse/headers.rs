@@ -12,6 +12,7 @@ use crate::gate::firewall::{HeaderFirewall, Ownership};
 use crate::gate::known_headers::OVERRIDES;
 use crate::gate::route::HeaderChanges;
 use crate::gate::sources::TokenSource;
+use crate::gate::websocket_protocol;
 
 /// Fields that frame a message or concern one connection (RFC 9110 §7.6.1, RFC 9112 §6).
 const FRAMING: &[&str] = &[
@@ -184,6 +185,7 @@ fn token_header(source: &TokenSource) -> Option<Box<str>> {
     match source {
         TokenSource::Authorization => Some(Box::from("authorization")),
         TokenSource::Header(name) => Some(Box::from(name.as_str())),
+        TokenSource::WebSocketProtocol(_) => Some(Box::from(websocket_protocol::FIELD.as_str())),
         TokenSource::Query(_) | TokenSource::Cookie(_) => None,
     }
 }

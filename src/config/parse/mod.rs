@@ -10,6 +10,7 @@ use crate::config::settings::{Admin, Config, Live, Startup};
 use crate::gate::decide::Ruleset;
 use crate::gate::firewall::{FirewallNames, HeaderFirewall};
 use crate::gate::sources::TokenSource;
+use crate::gate::websocket_protocol;
 
 mod address;
 mod addresses;
@@ -133,6 +134,7 @@ fn firewall(identity: &identity::Identity<'_>, sources: &[TokenSource]) -> Heade
         .iter()
         .filter_map(|source| match source {
             TokenSource::Header(name) => Some(Box::from(name.as_str())),
+            TokenSource::WebSocketProtocol(_) => Some(Box::from(websocket_protocol::FIELD.as_str())),
             TokenSource::Authorization | TokenSource::Query(_) | TokenSource::Cookie(_) => None,
         })
         .collect();

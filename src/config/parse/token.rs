@@ -5,9 +5,12 @@ use crate::config::parse::context::Context;
 use crate::config::parse::headers::{HeaderRules, header_name};
 use crate::config::parse::section::Section;
 use crate::gate::sources::TokenSource;
+use crate::gate::websocket_protocol;
 
 /// Longest name of a cookie.
 const COOKIE_NAME_BYTES_MAX: usize = 128;
+/// Longest word by which a protocol carries a token.
+const PROTOCOL_BYTES_MAX: usize = 128;
 
 /// `token` of the document.
 #[derive(Debug)]
@@ -45,8 +48,15 @@ pub(in crate::config) fn sources(
     let mut found = Vec::new();
     for element in section.elements("sources", &mut context.problems)? {
         let Some(source) = source(&element, rules, context) else { continue };
+        let overlaps = |other: &&TokenSource| {
+            other.word().zip(source.word()).is_some_and(|(other, word)| !websocket_protocol::are_distinct(other, word))
+        };
         if found.contains(&source) {
             context.problems.add(element.error("this source is there twice"));
+        } else if let Some(other) = found.iter().find(overlaps).and_then(TokenSource::word) {
+            let message =
+                format!("a token by one of these words would be one by the other too: `{other}` is there already");
+            context.problems.add(element.error(message));
         } else {
             found.push(source);
         }
@@ -56,11 +66,7 @@ pub(in crate::config) fn sources(
 
 fn source(element: &Field<'_>, rules: &HeaderRules, context: &mut Context<'_>) -> Option<TokenSource> {
     let section = Section::read(element, SOURCE, &mut context.problems)?;
-    let places = ["header", "query", "cookie"];
-    if section.mentions("websocket_protocol") && !places.iter().any(|place| section.mentions(place)) {
-        // That it is not supported was said.
-        return None;
-    }
+    let places = ["header", "query", "cookie", "websocket_protocol"];
     let is_insecure = section.boolean("insecure_cookie_name", &mut context.problems);
     let field = section.exactly_one_of(&places, &mut context.problems)?;
     let text = field.string(&mut context.problems)?;
@@ -68,6 +74,9 @@ fn source(element: &Field<'_>, rules: &HeaderRules, context: &mut Context<'_>) -
         return cookie(&field, text, is_insecure, context);
     }
     section.refuse(&["insecure_cookie_name"], "is for a `cookie`", &mut context.problems);
+    if field.name() == "websocket_protocol" {
+        return protocol(&field, text, context);
+    }
     if field.name() == "query" {
         // Unreserved characters have one spelling, so that the parameter is found however it was encoded.
         if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')) {
@@ -85,6 +94,24 @@ fn source(element: &Field<'_>, rules: &HeaderRules, context: &mut Context<'_>) -
         return Some(TokenSource::Authorization);
     }
     Some(TokenSource::Header(name))
+}
+
+/// The word by which a WebSocket's protocol carries a token: what a protocol is made of (RFC 6455 §4.1).
+fn protocol(field: &Field<'_>, text: &str, context: &mut Context<'_>) -> Option<TokenSource> {
+    let is_word = http::HeaderName::from_bytes(text.as_bytes()).is_ok();
+    if !is_word || text.len() > PROTOCOL_BYTES_MAX {
+        let message = "a protocol begins with up to 128 letters, digits or any of `-_.` and the like";
+        context.problems.add(field.error(message));
+        return None;
+    }
+    if text.ends_with('.') {
+        let hint = format!("`{}`", text.trim_end_matches('.'));
+        context
+            .problems
+            .add(field.error("the dot between this word and the token is not written here").with_hint(hint));
+        return None;
+    }
+    Some(TokenSource::WebSocketProtocol(Box::from(text)))
 }
 
 /// A cookie's name (RFC 6265 §4.1.1). The prefixes are promises of the browser: with `__Host-` no other host, and with either

@@ -50,6 +50,7 @@ fn view_of_route(installed: &Installed, route: &Route) -> Value {
             TokenSource::Header(name) => format!("header {name}"),
             TokenSource::Query(name) => format!("query {name}"),
             TokenSource::Cookie(name) => format!("cookie {name}"),
+            TokenSource::WebSocketProtocol(word) => format!("websocket_protocol {word}"),
         })
         .collect();
     json!({

@@ -10,7 +10,7 @@ use crate::{
         forwarding::{self, Origin},
         installed::Installed,
     },
-    gate::{decide::Decision, route::Route, trace},
+    gate::{decide::Decision, route::Route, trace, websocket_protocol},
     state::gatekeeper::Judgement,
 };
 
@@ -56,8 +56,8 @@ pub(super) fn forwarded(
         };
         match name {
             _ if is_configured(name) => shown.set.push((titled(name), VALUE_UNSAID.to_owned())),
-            // Whatever of the cookies stays is the client's.
-            _ if name == header::COOKIE => shown.passed.push(titled(name)),
+            // Whatever of the cookies and protocols stays is the client's.
+            _ if name == header::COOKIE || name == websocket_protocol::FIELD => shown.passed.push(titled(name)),
             _ if values(head) == values(&request) => shown.passed.push(titled(name)),
             "traceparent" if is_in_trace(head, identifiers) => {
                 shown.set.push((titled(name), "of the trace that the trusted proxy names".to_owned()));

@@ -47,6 +47,7 @@ use crate::{
         request::Request,
         route::Action,
         sources::TokenSource,
+        websocket_protocol,
         witness::{Fact, Nobody, Stage, Witness as _},
     },
     state::{
@@ -116,7 +117,11 @@ fn explain(scene: &Scene<'_>, question: &Question) -> Result<Explanation, String
         None => bare,
         Some(token) => {
             let admission = ruleset.admit(&arrival.request(&bare), &mut Nobody).ok();
-            let first = admission.and_then(|admission| admission.route.token_sources.first());
+            let is_handshake = websocket_protocol::is_handshake(&arrival.request(&bare));
+            let sources = admission.map_or(&[][..], |admission| &admission.route.token_sources);
+            // In a place that the request has.
+            let fits = |source: &&TokenSource| source.word().is_some() == is_handshake;
+            let first = sources.iter().find(fits).or(sources.first());
             question.head(Some((token, first.unwrap_or(&TokenSource::Authorization))))?
         }
     };

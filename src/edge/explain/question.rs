@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::{revocation_list, suggest},
-    gate::{json::Object, sources::TokenSource, time::UnixTime},
+    gate::{json::Object, sources::TokenSource, time::UnixTime, websocket_protocol},
 };
 
 /// What vouches for a request, besides what its header fields do.
@@ -65,6 +65,8 @@ const METHOD_BYTES_MAX: usize = 256;
 
 /// The `Host` of a request to a path alone.
 const USUAL_HOST: &str = "localhost";
+/// What is offered besides the token by a question that offers nothing.
+const USUAL_PROTOCOL: &str = "example";
 
 /// A URL taken apart.
 pub(super) struct Target<'u> {
@@ -201,6 +203,13 @@ impl Question {
             Some((token, TokenSource::Query(name))) => {
                 let separator = if path_and_query.contains('?') { '&' } else { '?' };
                 path_and_query.push_str(&format!("{separator}{name}={token}"));
+            }
+            Some((token, TokenSource::WebSocketProtocol(word))) => {
+                headers.entry(header::UPGRADE).or_insert(HeaderValue::from_static("websocket"));
+                headers.entry(header::CONNECTION).or_insert(HeaderValue::from_static("Upgrade"));
+                // One besides has to be offered, and any is as good.
+                headers.entry(websocket_protocol::FIELD).or_insert(HeaderValue::from_static(USUAL_PROTOCOL));
+                headers.append(websocket_protocol::FIELD, value(&websocket_protocol::offer(word, token))?);
             }
         }
         // What Pingora cannot make a URI of it does not let in either.

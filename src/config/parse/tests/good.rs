@@ -124,6 +124,19 @@ fn a_route_says_all_that_it_can_say() {
 }
 
 #[test]
+fn a_token_may_come_in_a_protocol_of_a_websocket_whose_field_nobody_sets_then() {
+    let route = "
+  - {path: /a, token: {sources: [{websocket_protocol: bearer}, {websocket_protocol: bearers}]}, upstream: orders}
+";
+    let config = config(&[(ROUTE, route)]);
+    let word = |word: &str| TokenSource::WebSocketProtocol(word.into());
+    assert_eq!(first_route(&config).token_sources, [word("bearer"), word("bearers")]);
+    let firewall = &config.live.ruleset.firewall;
+    assert_eq!(firewall.ownership("sec-websocket-protocol"), Ownership::Plain);
+    assert_eq!(firewall.ownership("sec_websocket_protocol"), Ownership::Owned);
+}
+
+#[test]
 fn a_route_for_browsers_says_whose_pages_may_do_what() {
     let route = "
   - path: /a

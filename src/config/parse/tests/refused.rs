@@ -143,7 +143,14 @@ const TOKEN: &[&[Change]] = &[
         "token: {sources: [{header: \"a b\"}, {header: X_User.ID}, {header: Cookie}, {header: X-Forwarded-For}, {header: X-Original-URL}]}\nroutes:\n",
     )],
     &[("routes:\n", "token: {sources: [{query: \"a&b\"}]}\nroutes:\n")],
-    &[("routes:\n", "token: {sources: [{websocket_protocol: bearer}]}\nroutes:\n")],
+    &[(
+        "routes:\n",
+        "token: {sources: [{websocket_protocol: \"a b\"}, {websocket_protocol: \"a,b\"}, {websocket_protocol: bearer.}, {websocket_protocol: \"\"}]}\nroutes:\n",
+    )],
+    &[(
+        "routes:\n",
+        "token: {sources: [{websocket_protocol: a}, {websocket_protocol: a.b}, {websocket_protocol: a}]}\nroutes:\n",
+    )],
     &[(
         "routes:\n",
         "token: {sources: [{cookie: a}, {cookie: __Host-}, {cookie: __host-a}, {cookie: __Http-a}]}\nroutes:\n",
