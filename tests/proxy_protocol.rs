@@ -169,7 +169,9 @@ fn a_connection_without_a_header_is_closed() {
     assert_eq!(client.read("GET").status, 400);
     assert!(house.upstream.take().is_empty());
     // Who only looks whether the port is open is not worth a line.
-    assert!(eventually(PATIENCE, || house.gateway.account().stdout.contains(r#""status":400"#).then_some(())).is_some());
+    assert!(
+        eventually(PATIENCE, || house.gateway.account().stdout.contains(r#""status":400"#).then_some(())).is_some()
+    );
     let before = house.gateway.account().stdout.lines().count();
     Wire::connect(house.gateway.address()).unwrap().shut();
     assert_eq!(house.get(V1, "/public", &[]).status, 200);
