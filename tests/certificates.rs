@@ -3,6 +3,7 @@ mod authority;
 mod gateway;
 mod recipes;
 mod renewal;
+mod separation;
 
 use std::{
     fs,

@@ -34,6 +34,7 @@ mod http2;
 mod http2_conformance;
 mod identity_provider;
 mod init;
+mod inside;
 mod key_sets;
 mod lifecycle;
 mod limits;

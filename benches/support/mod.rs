@@ -23,6 +23,7 @@ use portcullis::{
     config::settings::CacheLimits,
     gate::{
         algorithm::{Algorithm, Algorithms, KeyType},
+        assertion::AssertionRule,
         claims::Identity,
         condition::{ClaimTest, Condition, Conditions, Literal},
         cross_site::CrossSiteRule,
@@ -164,13 +165,22 @@ impl Keys {
 
     /// A gatekeeper of twenty routes and three issuers; two have fetched their keys, the third has a secret.
     pub(crate) fn gatekeeper(&self, limits: CacheLimits) -> Gatekeeper {
+        self.gatekeeper_of(ruleset(), limits)
+    }
+
+    /// The same, with what assertions say of each token.
+    pub(crate) fn asserting_gatekeeper(&self, limits: CacheLimits, rule: AssertionRule) -> Gatekeeper {
+        self.gatekeeper_of(Ruleset { assertion: Some(rule), ..ruleset() }, limits)
+    }
+
+    fn gatekeeper_of(&self, ruleset: Ruleset, limits: CacheLimits) -> Gatekeeper {
         let asymmetric = [&self.rsa, &self.p256, &self.p384, &self.ed25519].map(SigningKey::jwk);
         let main = KeySet::parse(&key_set(&asymmetric), Algorithms::asymmetric()).unwrap();
         let partner = SigningKey::p256("partner-1").jwk();
         let partner = KeySet::parse(&key_set(&[partner]), Algorithms::asymmetric()).unwrap();
         let secret = KeySet::from_secret(SECRET, [Algorithm::HS256].into_iter().collect()).unwrap();
         let slots = vec![fetched(partner), fetched(main), Arc::new(KeySlot::fixed(Arc::new(secret)))];
-        Gatekeeper::new(ruleset(), slots, Arc::new(ClaimsCache::new(limits, [7; 32])), 1)
+        Gatekeeper::new(ruleset, slots, Arc::new(ClaimsCache::new(limits, [7; 32])), 1)
     }
 }
 

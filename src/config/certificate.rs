@@ -53,6 +53,8 @@ pub enum CertificateFault {
     Malformed,
     /// A certificate for no host: without DNS name or address among its subject alternative names.
     NoNames,
+    /// One that is for signing certificates and for nothing else.
+    Authority,
     /// A private key stands where a certificate is expected.
     IsKey,
     /// No private key in PEM is in it.
@@ -71,6 +73,10 @@ impl fmt::Display for CertificateFault {
             Self::NoCertificate => "there is no certificate in PEM (BEGIN CERTIFICATE) in the file",
             Self::Malformed => "a certificate of the file cannot be read",
             Self::NoNames => "the certificate is for no host: it has neither DNS name nor address (subjectAltName)",
+            Self::Authority => {
+                "this is the certificate of an authority, which signs others and does nothing else; its private key stays \
+                 with the authority"
+            }
             Self::IsKey => "the file has a private key where a certificate is expected",
             Self::NoKey => "there is no private key in PEM (BEGIN PRIVATE KEY) in the file",
             Self::EncryptedKey => "the private key is encrypted, and nobody is there to type its passphrase",
@@ -90,14 +96,20 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 impl CertificateChain {
-    /// Reads a certificate and those that lead to its authority, its own first.
+    /// Reads a certificate and those that lead to its authority, its own first. An authority's own is none: its private key
+    /// has no business here.
     ///
     /// # Errors
     /// See [`CertificateFault`].
     pub fn parse(pem: &[u8]) -> Result<Self, CertificateFault> {
         let certificates = authorities(pem)?;
-        let validity = certificates.first().and_then(|first| parsed(first)).map(|parsed| parsed.validity().clone());
-        let validity = validity.ok_or(CertificateFault::Malformed)?;
+        let first = certificates.first().and_then(|first| parsed(first)).ok_or(CertificateFault::Malformed)?;
+        // RFC 5280 §4.2.1.3. One that says nothing of its use may be an authority's and a server's at once.
+        let usage = first.key_usage().map_err(|_| CertificateFault::Malformed)?;
+        if usage.is_some_and(|usage| usage.value.key_cert_sign() && !usage.value.digital_signature()) {
+            return Err(CertificateFault::Authority);
+        }
+        let validity = first.validity().clone();
         let time = |time: ASN1Time| UnixTime::from_seconds(time.timestamp());
         Ok(Self { certificates, not_before: time(validity.not_before), not_after: time(validity.not_after) })
     }
@@ -238,6 +250,27 @@ mod tests {
             assert_eq!(chain.certificates.len(), 2);
             assert!(!chain.key(key.as_bytes()).unwrap().is_empty());
             assert_eq!(chain.names().map(|_| ()), Err(CertificateFault::NoNames));
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_signs_certificates_alone_is_an_authoritys() {
+        use rcgen::KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign};
+        for (usages, expected) in [
+            (vec![KeyCertSign, CrlSign], Err(CertificateFault::Authority)),
+            (vec![KeyCertSign], Err(CertificateFault::Authority)),
+            // As `openssl req -x509` makes them for trying things out.
+            (vec![KeyCertSign, DigitalSignature], Ok(())),
+            (vec![DigitalSignature], Ok(())),
+            (vec![], Ok(())),
+        ] {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(vec!["api.test".to_owned()]).unwrap();
+            params.key_usages.clone_from(&usages);
+            let certificate = pem("CERTIFICATE", params.self_signed(&key).unwrap().der());
+            let parsed = CertificateChain::parse(certificate.as_bytes()).map(|_| ());
+            assert_eq!(parsed, expected, "{usages:?}");
+            assert!(authorities(certificate.as_bytes()).is_ok());
         }
     }
 

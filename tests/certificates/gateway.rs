@@ -192,16 +192,16 @@ fn a_certificate_that_the_command_renews_is_shown_to_servers_of_http2_on_new_con
     for _ in 0..3 {
         assert_eq!(status(&gateway), 200, "{}", gateway.account().stderr);
     }
-    // What it saw it says beside its answers.
-    let seen = |wanted: usize| eventually(PATIENCE, || Some(server.seen()).filter(|seen| seen.len() >= wanted));
-    assert_eq!((server.sessions(), seen(3).unwrap()[0]["scheme"].as_str()), (1, Some("https")));
+    let seen = |amount: usize| eventually(PATIENCE, || Some(server.seen()).filter(|seen| seen.len() == amount));
+    let first = seen(3).unwrap_or_else(|| panic!("{:?}", server.seen()));
+    assert_eq!((server.sessions(), first[0]["scheme"].as_str()), (1, Some("https")));
     authority.good(&["renew", "gateway", "--force"]);
     let said = eventually(PATIENCE, || gateway.account().stderr.contains("certificates were read again").then_some(()));
     assert!(said.is_some(), "{}", gateway.account().stderr);
     for _ in 0..3 {
         assert_eq!(status(&gateway), 200, "{}", gateway.account().stderr);
     }
-    assert!(seen(6).is_some());
+    assert!(seen(6).is_some(), "{:?}", server.seen());
     let shown = server.serial_numbers();
     assert!(shown.len() == 2 && shown[0] != shown[1], "{shown:?}");
     // Another service's certificate opens nothing here either.
@@ -268,4 +268,26 @@ fn a_gateway_whose_certificates_cannot_be_used_does_not_start() {
     let (account, _folder) = builder(Address::Tcp(free_address()), "orders", &folder, "").start_expecting_end();
     assert_eq!(account.code(), Some(78), "{}", account.stderr);
     assert!(account.stderr.contains("the private key belongs to another certificate"), "{}", account.stderr);
+}
+
+#[test]
+fn the_key_of_an_authority_is_refused_by_name_wherever_it_is_configured() {
+    let authority = Authority::new();
+    for (certificate, key) in [("ca", "root"), ("services", "services"), ("clients", "gateway")] {
+        let folder = authority.folder.path().join(format!("misplaced-{key}"));
+        fs::create_dir(&folder).unwrap();
+        fs::copy(authority.path(&format!("{certificate}.pem")), folder.join("certificate.pem")).unwrap();
+        fs::copy(authority.path(&format!("private/{key}.key")), folder.join("key.pem")).unwrap();
+        fs::copy(authority.path("ca.pem"), folder.join("ca.pem")).unwrap();
+        let upstream = builder(Address::Tcp(free_address()), "orders", &folder, "");
+        let pair = format!("certificate_file: {0}/certificate.pem, private_key_file: {0}/key.pem", folder.display());
+        let config = fixture::config("", ROUTES)
+            .replace("{name: web,", &format!("{{name: web, tls: {{certificates: [{{{pair}}}]}},"));
+        let listener = Builder::new(config).file("keys.json", keys_file()).set("upstream", free_address());
+        for (place, builder) in [("upstream", upstream), ("listener", listener)] {
+            let (account, _folder) = builder.start_expecting_end();
+            assert_eq!(account.code(), Some(78), "{place} {key}: {}", account.stderr);
+            assert!(account.stderr.contains("its private key stays with the authority"), "{place}: {}", account.stderr);
+        }
+    }
 }

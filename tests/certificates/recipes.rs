@@ -67,7 +67,7 @@ impl Recipe {
     }
 
     /// The only block of the page in its language.
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         let page = fs::read_to_string(format!("{}/docs/mtls.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let start = format!("```{}\n", self.language());
         assert_eq!(page.matches(&start).count(), 1, "{start}");

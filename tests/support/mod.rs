@@ -14,6 +14,7 @@ pub(crate) mod http2_echo;
 pub(crate) mod http2_server;
 pub(crate) mod jwks_server;
 pub(crate) mod keys;
+pub(crate) mod machine;
 pub(crate) mod minted;
 pub(crate) mod peers;
 pub(crate) mod problem;

@@ -18,6 +18,20 @@ fn say_missing(what: &str, test: &str) {
     eprintln!("\n!!! {test}: {what} is not on this machine, the test is NOT run !!!\n");
 }
 
+/// `None`, for what is missing; said on standard error, or a failure where it is demanded.
+pub(crate) fn missing<T>(what: &str, test: &str) -> Option<T> {
+    say_missing(what, test);
+    None
+}
+
+/// The folder `node_modules` that has this module, below `PORTCULLIS_PEER_MODULES`; `None` when it is missing and not demanded.
+pub(crate) fn require_module(name: &str, test: &str) -> Option<PathBuf> {
+    let folder = env::var_os("PORTCULLIS_PEER_MODULES").map(PathBuf::from).unwrap_or_default();
+    let modules = if folder.ends_with("node_modules") { folder } else { folder.join("node_modules") };
+    let found = modules.is_absolute() && modules.join(name).is_dir();
+    if found { Some(modules) } else { missing(&format!("PORTCULLIS_PEER_MODULES, with node_modules/{name},"), test) }
+}
+
 /// Where a program is; `None`, said on standard error, when it is missing and not demanded.
 pub(crate) fn require_program(name: &str, test: &str) -> Option<PathBuf> {
     let found = env::split_paths(&env::var_os("PATH").unwrap_or_default())

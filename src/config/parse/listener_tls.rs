@@ -50,6 +50,7 @@ fn refuse(field: &Field<'_>, fault: CertificateFault, context: &mut Context<'_>)
         CertificateFault::KeyMismatch => {
             Some("the server's certificate is the first of its file; those of its authorities follow")
         }
+        CertificateFault::Authority => Some("one for this host: portcullis ca issue NAME"),
         CertificateFault::NoCertificate | CertificateFault::Malformed | CertificateFault::KeyUnusable => None,
     };
     let problem = field.error(fault.to_string());
