@@ -6,7 +6,7 @@ use crate::support::{
     certificates::Authority,
     fixture::{self, House, good_bearer},
     gateway::Gateway,
-    peers::require_program,
+    peers::{require_program, require_python},
     process::{self, Account},
     upstream::{Answer, Upstream},
 };
@@ -53,19 +53,6 @@ impl Site {
         command.env("NODE_EXTRA_CA_CERTS", &self.authority);
         process::run(name, &mut command)
     }
-}
-
-/// Python with these modules; `None`, said loudly, when something is missing and not demanded.
-fn require_python(modules: &str, test: &str) -> Option<PathBuf> {
-    let python = require_program("python3", test)?;
-    let mut command = Command::new(&python);
-    let has_them = process::run("python3", command.args(["-c", &format!("import {modules}")])).code() == Some(0);
-    if !has_them {
-        let demanded = std::env::var("PORTCULLIS_REQUIRE_PEERS").is_ok_and(|value| value == "1");
-        assert!(!demanded, "{test} needs Python's {modules}, and PORTCULLIS_REQUIRE_PEERS=1 forbids to go without");
-        eprintln!("\n!!! {test}: Python has no {modules}, the test is NOT run !!!\n");
-    }
-    has_them.then_some(python)
 }
 
 #[test]

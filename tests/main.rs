@@ -37,6 +37,7 @@ mod lifecycle;
 mod limits;
 mod outages;
 mod paths_and_hosts;
+mod peers;
 mod policy;
 mod policy_tests;
 mod providers;

@@ -1,5 +1,7 @@
 //! Programs that some tests talk to. A run without them says so, loudly, or fails where `PORTCULLIS_REQUIRE_PEERS=1` asks for them.
-use std::{env, path::PathBuf};
+use std::{env, path::PathBuf, process::Command};
+
+use super::process;
 
 /// A file that a program brings; `None`, said on standard error, when it is missing and not demanded.
 pub(crate) fn require_file(path: &str, test: &str) -> Option<PathBuf> {
@@ -25,6 +27,28 @@ pub(crate) fn require_program(name: &str, test: &str) -> Option<PathBuf> {
         say_missing(name, test);
     }
     found
+}
+
+/// Python with these modules; `None`, said on standard error, when something is missing and not demanded.
+pub(crate) fn require_python(modules: &str, test: &str) -> Option<PathBuf> {
+    let python = require_program("python3", test)?;
+    let mut command = Command::new(&python);
+    let has_them = process::run("python3", command.args(["-c", &format!("import {modules}")])).code() == Some(0);
+    if !has_them {
+        say_missing(&format!("Python's {modules}"), test);
+    }
+    has_them.then_some(python)
+}
+
+/// The folder where Node finds these modules, below the one that `PORTCULLIS_PEER_MODULES` names; `None`, said on standard
+/// error, when something is missing and not demanded.
+pub(crate) fn require_modules(modules: &[&str], test: &str) -> Option<PathBuf> {
+    let folder = env::var_os("PORTCULLIS_PEER_MODULES").map(PathBuf::from).unwrap_or_default().join("node_modules");
+    let has_them = modules.iter().all(|module| folder.join(module).is_dir());
+    if !has_them {
+        say_missing(&format!("PORTCULLIS_PEER_MODULES, a folder with node_modules/{{{}}},", modules.join(",")), test);
+    }
+    has_them.then_some(folder)
 }
 
 #[test]
