@@ -44,8 +44,11 @@ async def handle(socket):
         opened -= 1
         say({"closed": socket.close_code, "reason": socket.close_reason})
 
+def choose(_, offered):
+    return "chat.v2" if "chat.v2" in offered else None
+
 async def main():
-    async with serve(handle, "127.0.0.1", 0, max_size=32 << 20, subprotocols=["chat.v2"]) as server:
+    async with serve(handle, "127.0.0.1", 0, max_size=32 << 20, select_subprotocol=choose) as server:
         say({"port": server.sockets[0].getsockname()[1]})
         await asyncio.get_running_loop().create_future()
 
