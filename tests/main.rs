@@ -40,6 +40,7 @@ mod lifecycle;
 mod limits;
 mod outages;
 mod paths_and_hosts;
+mod peers;
 mod policy;
 mod policy_tests;
 mod providers;

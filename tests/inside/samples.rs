@@ -102,7 +102,7 @@ impl Sample {
     fn command(self, folder: &Folder) -> Option<Command> {
         match self {
             Self::Node => {
-                let modules = peers::require_module("jose", "the assertion in Node.js")?;
+                let modules = peers::require_modules(&["jose"], "the assertion in Node.js")?;
                 symlink(modules, folder.path().join("node_modules")).unwrap();
                 peers::require_program("node", "the assertion in Node.js").map(Command::new)
             }

@@ -24,14 +24,6 @@ pub(crate) fn missing<T>(what: &str, test: &str) -> Option<T> {
     None
 }
 
-/// The folder `node_modules` that has this module, below `PORTCULLIS_PEER_MODULES`; `None` when it is missing and not demanded.
-pub(crate) fn require_module(name: &str, test: &str) -> Option<PathBuf> {
-    let folder = env::var_os("PORTCULLIS_PEER_MODULES").map(PathBuf::from).unwrap_or_default();
-    let modules = if folder.ends_with("node_modules") { folder } else { folder.join("node_modules") };
-    let found = modules.is_absolute() && modules.join(name).is_dir();
-    if found { Some(modules) } else { missing(&format!("PORTCULLIS_PEER_MODULES, with node_modules/{name},"), test) }
-}
-
 /// Where a program is; `None`, said on standard error, when it is missing and not demanded.
 pub(crate) fn require_program(name: &str, test: &str) -> Option<PathBuf> {
     let found = env::split_paths(&env::var_os("PATH").unwrap_or_default())
@@ -52,6 +44,17 @@ pub(crate) fn require_python(modules: &str, test: &str) -> Option<PathBuf> {
         say_missing(&format!("Python with the modules {modules}"), test);
     }
     has_them.then_some(python)
+}
+
+/// The folder where Node finds these modules, below the one that `PORTCULLIS_PEER_MODULES` names; `None`, said on standard
+/// error, when something is missing and not demanded.
+pub(crate) fn require_modules(modules: &[&str], test: &str) -> Option<PathBuf> {
+    let folder = env::var_os("PORTCULLIS_PEER_MODULES").map(PathBuf::from).unwrap_or_default().join("node_modules");
+    let has_them = folder.is_absolute() && modules.iter().all(|module| folder.join(module).is_dir());
+    if !has_them {
+        say_missing(&format!("PORTCULLIS_PEER_MODULES, a folder with node_modules/{{{}}},", modules.join(",")), test);
+    }
+    has_them.then_some(folder)
 }
 
 #[test]
