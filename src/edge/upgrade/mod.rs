@@ -1,0 +1,423 @@
+//! Upgrade without a refused or cut request: the process that serves starts the one that is to take its place, hands it the
+//! listening sockets, and gives way once the other serves. The new process runs what lies at the program's path now, with what
+//! the configuration says now. Until it serves, whatever goes wrong ends it and changes nothing.
+//!
+//! The order: the new process reads and checks everything, takes the sockets, fetches keys; says that it could serve; is told
+//! to, with the counters so far; says that it serves; the service manager is told its number. Only then the old process stops
+//! accepting. Sockets are shared meanwhile, so that no connection is refused at any moment. What was asked of the old process
+//! it answers; its streams live until `server.grace_period` is over.
+mod conversation;
+mod take_over;
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt, fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::MetadataExt as _, net::UnixStream},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use pingora_core::server::ListenFds;
+use tokio::sync::{OwnedMutexGuard, watch};
+
+pub use take_over::{TakeOver, TakeOverError};
+
+use crate::edge::{
+    admin::health::Health,
+    clock,
+    metrics::Counters,
+    reload::Reloader,
+    state_directory,
+    systemd,
+    upgrade::conversation::{Conversation, FromNew, FromOld, Notice, PROTOCOL},
+};
+
+/// The variable that tells a process what it is to take over.
+const NOTICE: &str = "PORTCULLIS_TAKE_OVER";
+/// Longest wait for the new process to read its configuration and ask for the sockets.
+const READING_PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for it to fetch keys.
+const PREPARING_PATIENCE: Duration = Duration::from_secs(45);
+/// Longest wait for it to accept connections.
+const SERVING_PATIENCE: Duration = Duration::from_secs(20);
+/// How often it is looked for its socket.
+const LOOK: Duration = Duration::from_millis(20);
+/// How many sockets Pingora hands over at most, how long their addresses may be together, and the path of its socket.
+const SOCKETS_MAX: usize = 32;
+const ADDRESSES_BYTES_MAX: usize = 2048;
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// How the program was started: what is started in its place.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+/// Why the process goes on as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpgradeError {
+    /// An upgrade is going on.
+    UnderWay,
+    /// This process has given way already, or is stopping.
+    Leaving,
+    /// The configuration came from standard input.
+    NoFile,
+    /// It cannot be tried here; the text says why.
+    Impossible(String),
+    /// The new process could not be started.
+    Start(PathBuf, io::ErrorKind),
+    /// The new process does not serve; what it says, or how it ended.
+    Failed(String),
+}
+
+impl fmt::Display for UpgradeError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnderWay => formatter.write_str("an upgrade is under way already"),
+            Self::Leaving => formatter.write_str("this process is about to end"),
+            Self::NoFile => formatter.write_str("the configuration came from standard input, and cannot be read again"),
+            Self::Impossible(why) => formatter.write_str(why),
+            Self::Start(path, kind) => write!(formatter, "{} could not be started: {kind}", path.display()),
+            Self::Failed(why) => formatter.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for UpgradeError {}
+
+/// A process that serves in the place of this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgraded {
+    /// Its number.
+    pub process: u32,
+    /// Its version.
+    pub version: String,
+}
+
+/// Puts another process in the place of this one.
+#[derive(Debug)]
+pub struct Upgrader {
+    /// What is started; nothing where that is not known.
+    pub program: Option<Program>,
+    /// Where the sockets are handed over; nothing where no place for it is known.
+    pub socket: Option<PathBuf>,
+    /// Knows the configuration and what is in force.
+    pub reloader: Arc<Reloader>,
+    /// Whether this process is ready: then the new one must be.
+    pub health: Arc<Health>,
+    /// The sockets that listen, once they do.
+    pub sockets: Sockets,
+    /// True once this process has given way.
+    pub given_way: watch::Sender<bool>,
+    /// One upgrade at a time.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
+    /// Whether one is going on.
+    pub is_under_way: AtomicBool,
+    /// The process that serves now, and what was counted when it began.
+    pub successor: Mutex<Option<Successor>>,
+}
+
+/// The sockets that listen, known once the first service has started.
+#[derive(Clone, Default)]
+pub struct Sockets(Arc<OnceLock<ListenFds>>);
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Sockets")
+    }
+}
+
+impl Sockets {
+    /// A service was started with these.
+    pub fn note(&self, sockets: Option<&ListenFds>) {
+        if let Some(sockets) = sockets {
+            let _ = self.0.set(ListenFds::clone(sockets));
+        }
+    }
+}
+
+/// The process that serves in the place of this one.
+#[derive(Debug)]
+pub struct Successor {
+    new: NewProcess,
+    counted: Counters,
+}
+
+impl Program {
+    /// How this process was started; to be asked before anything is put at the program's path.
+    ///
+    /// A path is kept as it was given, links and all, since whoever installs another version changes what it leads to.
+    pub fn of_this_process() -> Option<Self> {
+        let mut arguments = env::args_os();
+        let name = PathBuf::from(arguments.next()?);
+        let is_path = name.parent().is_some_and(|parent| !parent.as_os_str().is_empty());
+        let path = if is_path { std::path::absolute(name).ok()? } else { env::current_exe().ok()? };
+        Some(Self { path, arguments: arguments.collect() })
+    }
+}
+
+/// Where sockets are handed over unless the configuration says: in the directory that systemd made for the unit, else in the
+/// state directory.
+pub fn usual_socket(state_directory: Option<&Path>) -> Option<PathBuf> {
+    let directory = crate::edge::preconditions::runtime_directory().or_else(|| state_directory.map(Path::to_path_buf))?;
+    Some(directory.join("upgrade.sock"))
+}
+
+impl Upgrader {
+    /// Whether changes must wait: what is changed here now would be unknown to the process that takes over.
+    pub fn is_under_way(&self) -> bool {
+        self.is_under_way.load(Ordering::SeqCst)
+    }
+
+    /// Starts what takes the place of this process, and gives way when it serves. `who` asked for it, for the log.
+    ///
+    /// # Errors
+    /// Says what is wrong; this process serves on then, as if nothing had been.
+    pub async fn upgrade(self: &Arc<Self>, who: &str) -> Result<Upgraded, UpgradeError> {
+        let Ok(turn) = Arc::clone(&self.turn).try_lock_owned() else { return Err(UpgradeError::UnderWay) };
+        if *self.given_way.borrow() || self.health.is_draining() {
+            return Err(UpgradeError::Leaving);
+        }
+        log::info!("{who} asked for an upgrade");
+        self.is_under_way.store(true, Ordering::SeqCst);
+        // What was begun is finished, and known to the new process; what comes now is refused or waits.
+        let _no_reload = self.reloader.current.lock().await;
+        self.reloader.shared.revocations.until_settled().await;
+        let upgrader = Arc::clone(self);
+        // Whatever becomes of whoever asked, it is finished.
+        let replacing = tokio::task::spawn_blocking(move || upgrader.replace_noting(turn));
+        replacing.await.unwrap_or_else(|_| Err(UpgradeError::Failed("it was interrupted".to_owned())))
+    }
+
+    /// Tells the process that serves now what was counted here since. For the end of this process.
+    pub fn leave(&self) {
+        let mut successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Successor { new, counted }) = &mut *successor {
+            let counters = self.reloader.shared.metrics.counters().since(counted);
+            if let Err(error) = new.tell(&FromOld::Counted { counters }) {
+                log::warn!("the last counts are lost: {error}");
+            }
+        }
+    }
+
+    fn replace_noting(&self, turn: OwnedMutexGuard<()>) -> Result<Upgraded, UpgradeError> {
+        let outcome = self.replace();
+        match &outcome {
+            Ok(upgraded) => log::info!(
+                "process {} (portcullis {}) serves; this one finishes what it began",
+                upgraded.process,
+                upgraded.version
+            ),
+            Err(error) => {
+                log::error!("the upgrade failed, and this process serves on: {error}");
+                let first = error.to_string();
+                let first = first.lines().next().unwrap_or_default();
+                systemd::status(&format!("{}; UPGRADE FAILED, the process before serves: {first}", self.reloader.status()));
+            }
+        }
+        if outcome.is_err() {
+            self.is_under_way.store(false, Ordering::SeqCst);
+        }
+        drop(turn);
+        outcome
+    }
+
+    fn replace(&self) -> Result<Upgraded, UpgradeError> {
+        let (program, socket, addresses) = self.preconditions()?;
+        let metrics = &self.reloader.shared.metrics;
+        let must_be_ready = self.health.readiness(&self.reloader.shared.installed.load()).is_ready();
+        let notice = Notice { protocol: PROTOCOL, socket: socket.to_owned(), addresses, must_be_ready };
+        let mut new = NewProcess::start(program, &notice)?;
+        new.take_sockets(&self.sockets, socket)?;
+        new.await_word(PREPARING_PATIENCE, |word| matches!(word, FromNew::Prepared).then_some(()))?;
+        let counted = metrics.counters();
+        new.tell(&FromOld::Serve { counters: counted.clone() })?;
+        let version = new.await_word(SERVING_PATIENCE, |word| match word {
+            FromNew::Serves { version } => Some(version),
+            FromNew::Failed { .. } | FromNew::Prepared => None,
+        })?;
+        let process = new.id();
+        // From here on it serves: nothing fails any more.
+        systemd::main_process(process);
+        new.let_go();
+        if let Err(error) = new.tell(&FromOld::Lead) {
+            log::warn!("{error}");
+        }
+        self.reloader.shared.revocations.follow();
+        *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(Successor { new, counted });
+        self.given_way.send_replace(true);
+        Ok(Upgraded { process, version })
+    }
+
+    /// What is started, where sockets are handed over, and which.
+    fn preconditions(&self) -> Result<(&Program, &Path, Vec<String>), UpgradeError> {
+        let impossible = |why: String| UpgradeError::Impossible(why);
+        if self.reloader.path.is_none() {
+            return Err(UpgradeError::NoFile);
+        }
+        let program =
+            self.program.as_ref().ok_or_else(|| impossible("how this process was started is not known".to_owned()))?;
+        let socket = self.socket.as_deref().ok_or_else(|| {
+            impossible("there is no place to hand sockets over: name one with server.upgrade_socket".to_owned())
+        })?;
+        check_socket(socket).map_err(|fault| impossible(format!("{} cannot be used: {fault}", socket.display())))?;
+        let sockets = self.sockets.0.get().ok_or_else(|| impossible("this process does not listen yet".to_owned()))?;
+        let addresses = sockets.lock().serialize().0;
+        let bytes: usize = addresses.iter().map(|address| address.len() + 1).sum();
+        if addresses.len() > SOCKETS_MAX || bytes > ADDRESSES_BYTES_MAX {
+            return Err(impossible(format!(
+                "{} sockets with addresses of {bytes} bytes cannot be handed over; {SOCKETS_MAX} and {ADDRESSES_BYTES_MAX} can",
+                addresses.len()
+            )));
+        }
+        if let Some(address) = addresses.iter().find(|address| address.contains(char::is_whitespace)) {
+            return Err(impossible(format!("{address:?} cannot be handed over: its path has a space")));
+        }
+        Ok((program, socket, addresses))
+    }
+}
+
+/// Whoever else could reach the socket could hand sockets of their own to the new process.
+fn check_socket(path: &Path) -> Result<(), String> {
+    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        return Err(format!("its path is longer than {SOCKET_PATH_BYTES_MAX} bytes"));
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    state_directory::try_writing(directory).map_err(|error| error.to_string())?;
+    let mode = fs::metadata(directory).map_err(|error| error.to_string())?.mode();
+    if mode & 0o077 != 0 {
+        return Err(format!("others may reach into {} (chmod 700)", directory.display()));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.to_string()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The process that is to serve; ended when this is dropped before [`NewProcess::let_go`].
+#[derive(Debug)]
+struct NewProcess {
+    /// Nothing once it goes its own way.
+    child: Option<Child>,
+    conversation: Conversation,
+}
+
+impl NewProcess {
+    fn start(program: &Program, notice: &Notice) -> Result<Self, UpgradeError> {
+        let failed = |error: &dyn fmt::Display| UpgradeError::Failed(error.to_string());
+        let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
+        let notice = serde_json::to_string(notice).map_err(|error| failed(&error))?;
+        let child = Command::new(&program.path)
+            .args(&program.arguments)
+            .env(NOTICE, notice)
+            // It names this process; without it whoever is the main process is watched.
+            .env_remove("WATCHDOG_PID")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .spawn()
+            .map_err(|error| UpgradeError::Start(program.path.clone(), error.kind()))?;
+        log::info!("process {} ({}) is to take over", child.id(), program.path.display());
+        Ok(Self { child: Some(child), conversation: Conversation::new(ours) })
+    }
+
+    fn id(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Hands the sockets over, as soon as they are asked for.
+    fn take_sockets(&mut self, sockets: &Sockets, path: &Path) -> Result<(), UpgradeError> {
+        let deadline = clock::monotonic() + READING_PATIENCE;
+        while fs::symlink_metadata(path).is_err() {
+            // It may say why it does not ask.
+            if let Some(word) = self.hear(LOOK)? {
+                return Err(self.unexpected(word));
+            }
+            if clock::monotonic() >= deadline {
+                return Err(UpgradeError::Failed("the new process does not ask for the sockets".to_owned()));
+            }
+        }
+        let listening = sockets.0.get().map(|sockets| sockets.lock().send_to_sock(path));
+        match listening {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(UpgradeError::Failed(format!("the sockets could not be handed over: {error}"))),
+            None => Err(UpgradeError::Failed("there are no sockets".to_owned())),
+        }
+    }
+
+    fn await_word<T>(&mut self, patience: Duration, fits: impl Fn(FromNew) -> Option<T>) -> Result<T, UpgradeError> {
+        match self.hear(patience)? {
+            None => Err(UpgradeError::Failed(format!("the new process is not done within {} s", patience.as_secs()))),
+            Some(word @ FromNew::Failed { .. }) => Err(self.unexpected(word)),
+            Some(word) => fits(word).ok_or_else(|| UpgradeError::Failed("the new process is not understood".to_owned())),
+        }
+    }
+
+    fn unexpected(&self, word: FromNew) -> UpgradeError {
+        match word {
+            FromNew::Failed { why } => UpgradeError::Failed(why),
+            FromNew::Prepared | FromNew::Serves { .. } => {
+                UpgradeError::Failed("the new process is not understood".to_owned())
+            }
+        }
+    }
+
+    fn hear(&mut self, patience: Duration) -> Result<Option<FromNew>, UpgradeError> {
+        self.conversation.hear(patience).map_err(|error| {
+            let is_end = error.kind() == io::ErrorKind::UnexpectedEof;
+            let ended = self.child.as_mut().filter(|_| is_end).and_then(ended_within);
+            UpgradeError::Failed(match (is_end, ended) {
+                (true, Some(status)) => format!("the new process ended ({status}) without saying why; its log may"),
+                (true, None) => "the new process went silent".to_owned(),
+                (false, _) => format!("the new process is not understood: {error}"),
+            })
+        })
+    }
+
+    fn tell(&mut self, word: &FromOld) -> Result<(), UpgradeError> {
+        self.conversation.tell(word).map_err(|error| UpgradeError::Failed(format!("the new process does not listen: {error}")))
+    }
+
+    /// It goes its own way now; its end is only noted.
+    fn let_go(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let waiting = thread::Builder::new().name("successor".to_owned()).spawn(move || {
+                if let Ok(status) = child.wait() {
+                    log::error!("the process that took over has ended: {status}");
+                }
+            });
+            drop(waiting);
+        }
+    }
+}
+
+/// How a process ended that has closed its socket; nothing when it lives on.
+fn ended_within(child: &mut Child) -> Option<ExitStatus> {
+    let deadline = clock::monotonic() + Duration::from_secs(2);
+    loop {
+        match child.try_wait() {
+            Ok(None) if clock::monotonic() < deadline => thread::sleep(LOOK),
+            Ok(status) => return status,
+            Err(_) => return None,
+        }
+    }
+}
+
+impl Drop for NewProcess {
+    fn drop(&mut self) {
+        // A process that ends because of what it said needs no more time than this.
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
