@@ -126,6 +126,12 @@ impl Instance {
             .map_err(|error| CommandError::Failed(format!("{} gives no answer: {error}", self.address)))
     }
 
+    /// The same, whose answer may take at least so long.
+    #[must_use]
+    pub fn patient(self, timeout: Duration) -> Self {
+        Self { timeout: self.timeout.max(timeout), ..self }
+    }
+
     /// Where it is.
     pub const fn address(&self) -> &AdminAddress {
         &self.address

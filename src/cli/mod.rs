@@ -28,6 +28,7 @@ pub mod revoke;
 pub mod run;
 pub mod schema;
 pub mod token;
+pub mod upgrade;
 pub mod validate;
 
 use std::{
@@ -169,6 +170,7 @@ enum Verb {
     Ca(ca::CaArguments),
     Healthcheck(healthcheck::HealthcheckArguments),
     Reload(reload::ReloadArguments),
+    Upgrade(upgrade::UpgradeArguments),
     Revoke(Box<revoke::RevokeArguments>),
     Unrevoke(revoke::UnrevokeArguments),
     Revocations(revoke::RevocationsArguments),
@@ -191,6 +193,7 @@ impl Verb {
             Self::Ca(arguments) => ca::run(arguments, output),
             Self::Healthcheck(arguments) => healthcheck::run(arguments, output),
             Self::Reload(arguments) => reload::run(arguments, output),
+            Self::Upgrade(arguments) => upgrade::run(arguments, output),
             Self::Revoke(arguments) => revoke::revoke(arguments, output),
             Self::Unrevoke(arguments) => revoke::unrevoke(arguments, output),
             Self::Revocations(arguments) => revoke::revocations(arguments, output),
@@ -298,6 +301,8 @@ mod tests {
             "portcullis healthcheck --admin unix:/run/portcullis/admin.sock",
             "portcullis reload",
             "portcullis reload --admin unix:/run/portcullis/admin.sock",
+            "portcullis upgrade",
+            "portcullis upgrade --admin unix:/run/portcullis/admin.sock",
             "portcullis revoke --issuer main --sub u1 --note left",
             "portcullis revoke --sid s1 --for 24h --admin 127.0.0.1:9400 --token-file write.token",
             "portcullis unrevoke 0123456789abcdef",
@@ -310,6 +315,7 @@ mod tests {
         }
         for line in [
             "portcullis reload extra",
+            "portcullis upgrade extra",
             "portcullis run extra",
             "portcullis explain",
             "portcullis explain --claims {} /",

@@ -40,17 +40,14 @@ pub fn run(arguments: &ReloadArguments, output: &mut dyn Write) -> Result<ExitSt
     let question = Question { method: "POST", answer_bytes_max: ANSWER_BYTES_MAX, ..Question::get("/reload") };
     let answer = instance.ask(question)?;
     let told: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    // What answers may be anything: it must not steer the terminal.
-    let printable =
-        |text: &str| -> Vec<String> { text.lines().map(|line| terminal::printable(line).to_string()).collect() };
     if answer.status == 200 {
         for warning in told.get("warnings").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            printable(warning).iter().try_for_each(|line| writeln!(output, "{line}"))?;
+            writeln!(output, "{}", terminal::printable_lines(warning))?;
         }
         writeln!(output, "reloaded: {}", instance.address())?;
         return Ok(ExitStatus::Ok);
     }
     let why = told.get("error").and_then(Value::as_str).unwrap_or(&answer.body);
-    let said = printable(why).join("\n");
+    let said = terminal::printable_lines(why);
     Err(CommandError::Failed(format!("{} did not reload, and nothing was changed:\n{said}", instance.address())))
 }

@@ -10,7 +10,7 @@ use crate::{
         logging,
     },
     config::load::Secrets,
-    edge::{reload::Origin, server::Assembly, signals},
+    edge::{reload::Origin, server::Assembly, signals, upgrade::TakeOver},
 };
 
 const EXAMPLES: &str = "\
@@ -39,6 +39,15 @@ pub struct RunArguments {
 /// [`CommandError::BadConfiguration`]; [`CommandError::Failed`] where a socket cannot be bound.
 pub fn run(arguments: &RunArguments, _output: &mut dyn Write) -> Result<ExitStatus, CommandError> {
     signals::survive_from_now_on();
+    let take_over = TakeOver::from_environment().map_err(CommandError::failed)?;
+    let assembled = assemble(arguments, take_over.clone());
+    if let (Err(error), Some(take_over)) = (&assembled, &take_over) {
+        take_over.fail(&error.to_string());
+    }
+    assembled?.run()
+}
+
+fn assemble(arguments: &RunArguments, take_over: Option<TakeOver>) -> Result<Assembly, CommandError> {
     let loaded = arguments.config.load(Secrets::Read)?;
     let Some(config) = loaded.config else {
         return Err(CommandError::BadConfiguration(loaded.problems.render()));
@@ -52,5 +61,5 @@ pub fn run(arguments: &RunArguments, _output: &mut dyn Write) -> Result<ExitStat
         ConfigSource::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
         ConfigSource::StandardInput => None,
     };
-    Assembly::new(config, Origin { path, sha256: loaded.sha256 }).map_err(CommandError::failed)?.run()
+    Assembly::new(config, Origin { path, sha256: loaded.sha256 }, take_over).map_err(CommandError::failed)
 }

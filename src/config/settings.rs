@@ -119,6 +119,8 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Where state is kept.
     pub state_directory: StateDirectory,
+    /// Where sockets are handed over in an upgrade; nothing for the usual place.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 /// Where state is kept.

@@ -41,6 +41,11 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// The lines of `text`, each safe to print.
+pub fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// Characters that make a terminal show something else than the file holds (escape sequences, direction overrides,
 /// invisible characters).
 fn is_deceptive(character: char) -> bool {

@@ -71,10 +71,14 @@ impl std::error::Error for StartError {}
 
 /// The socket that every instance with a runtime directory has, for commands on the same host.
 pub fn private_admin_socket() -> Option<Address> {
+    Some(Address::Unix(runtime_directory()?.join("admin.sock")))
+}
+
+/// The directory that systemd made for the unit while it runs.
+pub fn runtime_directory() -> Option<PathBuf> {
     let directory = std::env::var_os("RUNTIME_DIRECTORY")?;
     // systemd separates several directories with a colon; the first is the one named in the unit first.
-    let directory = directory.to_str()?.split(':').next().filter(|first| !first.is_empty())?;
-    Some(Address::Unix(Path::new(directory).join("admin.sock")))
+    directory.to_str()?.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
 }
 
 /// Looks for what would keep a process from starting, without making or binding anything.
@@ -93,11 +97,15 @@ pub fn check_places(startup: &Startup) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Binds each address once, so that one in use is an error before anything is started.
-pub fn check_addresses(startup: &Startup) -> Result<(), StartError> {
+/// Binds each address once, so that one in use is an error before anything is started; but for those whose sockets the process
+/// inherits, as Pingora names them.
+pub fn check_addresses(startup: &Startup, inherited: &[String]) -> Result<(), StartError> {
     let private = private_admin_socket();
     let addresses = startup.listeners.iter().map(|listener| &listener.address);
     for address in addresses.chain(startup.admin.address.as_ref()).chain(private.as_ref()) {
+        if inherited.iter().any(|inherited| *inherited == socket_name(address)) {
+            continue;
+        }
         let checked = match address {
             Address::Tcp(address) => TcpListener::bind(address).map(drop),
             Address::Unix(path) => check_socket_path(path),
@@ -105,6 +113,14 @@ pub fn check_addresses(startup: &Startup) -> Result<(), StartError> {
         checked.map_err(|error| StartError::Bind(address.to_string(), error))?;
     }
     Ok(())
+}
+
+/// What Pingora calls the socket of an address.
+pub fn socket_name(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(path) => path.to_string_lossy().into_owned(),
+    }
 }
 
 /// A socket that nobody listens on any more may be replaced; anything else at its path may not.

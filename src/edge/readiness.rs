@@ -7,17 +7,22 @@ use std::{
 
 use async_trait::async_trait;
 use pingora_core::{server::ShutdownWatch, services::background::BackgroundService};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    sync::watch,
+};
 
 use crate::{
     config::settings::Address,
-    edge::{admin::health::Health, issuer_keys::AllTried, proxy::Shared, reload::Reloader, systemd},
+    edge::{admin::health::Health, issuer_keys::AllTried, proxy::Shared, reload::Reloader, systemd, upgrade::TakeOver},
 };
 
 /// Longest wait for the listeners to accept connections.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for issuers to be tried before the process says that it is ready to be asked.
 const ISSUERS_PATIENCE: Duration = Duration::from_secs(20);
+/// How often it is looked whether what takes over could serve.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The service that waits until all is as it should be, and says so.
 pub struct Readiness {
@@ -31,15 +36,66 @@ pub struct Readiness {
     pub all_tried: AllTried,
     /// The listeners' addresses.
     pub addresses: Vec<Address>,
+    /// In whose place this process is to serve; nothing when it simply starts.
+    pub take_over: Option<TakeOver>,
+    /// Has the listeners accept connections.
+    pub open: watch::Sender<bool>,
+}
+
+impl Readiness {
+    /// Becomes what could serve, and waits until it shall; ends the process when it cannot.
+    async fn await_turn(&self, take_over: &TakeOver) {
+        let ready = async {
+            while !self.health.is_prepared(&self.shared.installed.load()) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let is_prepared = tokio::time::timeout(ISSUERS_PATIENCE, ready).await.is_ok();
+        if take_over.must_be_ready() && !is_prepared {
+            let readiness = self.health.readiness(&self.shared.installed.load());
+            let missing = readiness.described(false).lines().collect::<Vec<_>>().join(" ");
+            end(take_over, &format!("the new process would not be ready: {missing}"));
+        }
+        let (conversation, metrics) = (take_over.clone(), Arc::clone(&self.shared.metrics));
+        match tokio::task::spawn_blocking(move || conversation.await_turn(&metrics)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => end(take_over, &error.to_string()),
+            Err(_) => end(take_over, "it was interrupted"),
+        }
+    }
+
+    /// Says that this process serves, and takes the lead.
+    async fn lead(&self, take_over: &TakeOver) {
+        let (conversation, metrics) = (take_over.clone(), Arc::clone(&self.shared.metrics));
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || conversation.serves(&metrics)).await {
+            log::warn!("{error}; this one serves");
+        }
+    }
+}
+
+/// Ends a process that was to take over and cannot.
+fn end(take_over: &TakeOver, why: &str) -> ! {
+    log::error!("{why}");
+    take_over.fail(why);
+    log::logger().flush();
+    std::process::exit(1)
 }
 
 #[async_trait]
 impl BackgroundService for Readiness {
     async fn start(&self, mut shutdown: ShutdownWatch) {
+        if let Some(take_over) = &self.take_over {
+            self.await_turn(take_over).await;
+            self.open.send_replace(true);
+        }
         for address in &self.addresses {
             if tokio::time::timeout(START_PATIENCE, until_it_accepts(address)).await.is_err() {
                 // Pingora's listener ended in a panic of its own; a process without it must not go on.
-                log::error!("nothing accepts connections on {address}");
+                let why = format!("nothing accepts connections on {address}");
+                if let Some(take_over) = &self.take_over {
+                    end(take_over, &why);
+                }
+                log::error!("{why}");
                 log::logger().flush();
                 std::process::exit(1);
             }
@@ -51,6 +107,9 @@ impl BackgroundService for Readiness {
         log::info!("portcullis {} listens on {}", env!("CARGO_PKG_VERSION"), addresses.join(", "));
         if !readiness.is_ready() {
             log::warn!("not ready yet: {}", readiness.described(false).replace('\n', " "));
+        }
+        if let Some(take_over) = &self.take_over {
+            self.lead(take_over).await;
         }
         systemd::ready(&format!("listening on {}; {}", addresses.join(", "), self.reloader.status()));
         let Some(interval) = systemd::watchdog_interval() else { return };

@@ -2,51 +2,45 @@
 //! names them all.
 //!
 //! Whatever can fail is tried before anything is started, so that a process never half-starts.
-use std::{fmt, fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use pingora::apps::http_app::HttpServer;
 use pingora_core::{
-    apps::HttpServerOptions,
-    server::{RunArgs, Server, configuration::ServerConf},
-    services::{Service as AnyService, listening::Service},
+    server::{RunArgs, Server},
+    services::Service as AnyService,
 };
-use pingora_proxy::http_proxy;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::{
-    config::settings::{AccessFormat, Address, Config, LogOutput, RevocationSource, Startup, StateDirectory},
+    config::settings::{AccessFormat, Config, LogOutput, RevocationSource, Startup, StateDirectory},
     edge::{
         access_log::{AccessLog, Destination, Format},
-        admin::{Access, AdminApp, health::Health, status::History},
-        assertions::{AssertionKeyWatch, Assertions},
+        admin::{health::Health, status::History},
+        assertions::Assertions,
         clock, creation_mask,
-        guard::{Entrance, Guard, Guarded, HeadBounds, panics},
-        http2,
+        guard::panics,
         installed::{Installed, Parts},
         issuer_keys::{AllTried, KeyRefresher, KeySources, KeyStore, KeyTasks, KeyWaiters},
         jwks_client::Proxies,
+        listening::{add_admin, add_file_watches, add_listeners, new_server},
         metrics::Metrics,
         open_files,
-        preconditions::{StartError, check_addresses, private_admin_socket},
-        proxy::{Gateway, Shared},
+        preconditions::{StartError, check_addresses},
+        proxy::Shared,
         readiness::Readiness,
         rejections::RecentRejections,
         reload::{Fixed, Origin, Reloader, Running},
         report::Reporter,
         revocations::{RevocationKeeper, RevocationWatch},
-        services::{UntilTheEnd, add_background},
+        services::{Opening, add_background},
         signals::SignalWatch,
         state_directory::{self, StatePlace},
         task_home::{Task, TaskHome},
         tls::{self, CertificateWatch},
+        upgrade::{TakeOver, Upgrader, usual_socket},
         upstream::Upstreams,
     },
-    gate::route::ListenerId,
-    state::{
-        claims_cache::ClaimsCache, connections::Connections, failed_authentications::FailedAuthentications,
-        gatekeeper::Gatekeeper,
-    },
+    state::{claims_cache::ClaimsCache, failed_authentications::FailedAuthentications, gatekeeper::Gatekeeper},
 };
 
 /// A process that is ready to run.
@@ -73,15 +67,16 @@ impl fmt::Debug for Assembly {
 }
 
 impl Assembly {
-    /// Prepares everything that a configuration asks for, and checks that it can be had.
+    /// Prepares everything that a configuration asks for, and checks that it can be had. With `take_over` it takes the place of
+    /// another process, whose sockets it gets.
     ///
     /// # Errors
     /// A [`StartError`] that names the thing.
-    pub fn new(config: Config, origin: Origin) -> Result<Self, StartError> {
+    pub fn new(config: Config, origin: Origin, take_over: Option<TakeOver>) -> Result<Self, StartError> {
         let Config { startup, live } = config;
         let state = find_state_directory(&startup)?;
         creation_mask::narrow();
-        check_addresses(&startup)?;
+        check_addresses(&startup, take_over.as_ref().map_or(&[], TakeOver::addresses))?;
         tls::choose_library();
         open_files::allow(startup.clients.connections.total);
         let metrics = Arc::new(Metrics::new().map_err(StartError::Metrics)?);
@@ -135,6 +130,7 @@ impl Assembly {
             store,
             upstream_task,
         };
+        let upgrade_socket = startup.server.upgrade_socket.clone().or_else(|| usual_socket(state.directory()));
         let reloader = Arc::new(Reloader {
             path: origin.path,
             fixed,
@@ -146,7 +142,18 @@ impl Assembly {
             reloads: Arc::default(),
             current: Mutex::new(running),
         });
-        let prepared = Prepared { startup, shared, reloader, all_tried, certificates, homes, access_log, sweeping };
+        let prepared = Prepared {
+            startup,
+            shared,
+            reloader,
+            all_tried,
+            certificates,
+            homes,
+            access_log,
+            sweeping,
+            upgrade_socket,
+            take_over,
+        };
         Ok(prepared.assembled())
     }
 
@@ -178,16 +185,22 @@ struct Prepared {
     homes: Homes,
     access_log: Option<Arc<AccessLog>>,
     sweeping: Task,
+    upgrade_socket: Option<PathBuf>,
+    take_over: Option<TakeOver>,
 }
 
 impl Prepared {
     fn assembled(self) -> Assembly {
-        let Self { startup, shared, reloader, all_tried, certificates, homes, access_log, sweeping } = self;
+        let Self { startup, shared, reloader, all_tried, certificates, homes, access_log, sweeping, .. } = self;
         let metrics = Arc::clone(&shared.metrics);
         let comparing = homes.keys.spawn(Arc::clone(&reloader).compare_with_file());
         let health = Arc::new(Health::starting(all_tried.clone()));
-        let mut server = new_server(&startup);
-        add_listeners(&mut server, &startup, &shared, &certificates);
+        let upgrader = Arc::new(Upgrader::new(self.upgrade_socket, &reloader, &health));
+        // Whoever takes over opens when it may.
+        let (open, is_open) = watch::channel(self.take_over.is_none());
+        let opening = Opening { is_open, sockets: upgrader.sockets.clone() };
+        let mut server = new_server(&startup, self.take_over.as_ref());
+        add_listeners(&mut server, &startup, &shared, &certificates, &opening);
         add_file_watches(&mut server, certificates, &shared);
         let readiness = Readiness {
             health: Arc::clone(&health),
@@ -195,15 +208,17 @@ impl Prepared {
             all_tried,
             reloader: Arc::clone(&reloader),
             addresses: startup.listeners.iter().map(|listener| listener.address.clone()).collect(),
+            take_over: self.take_over,
+            open,
         };
         let (grace_period, drain_delay) = (startup.server.grace_period, startup.server.drain_delay);
         let history = History::new(&metrics);
-        add_admin(&mut server, startup, (&shared, &reloader), &health, history);
+        add_admin(&mut server, startup, (&shared, &upgrader), history, &opening);
         add_background(&mut server, "keys", homes.keys);
         add_background(&mut server, "revocations", homes.revocations);
         add_background(&mut server, "upstreams", homes.upstreams);
         add_background(&mut server, "readiness", readiness);
-        let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, reloader };
+        let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, reloader, upgrader };
         Assembly { server, signals, shared, _held: [sweeping, comparing] }
     }
 }
@@ -235,27 +250,6 @@ fn new_shared(
         failed_authentications: startup.clients.failed_authentications.map(FailedAuthentications::new),
         revocations,
     }
-}
-
-fn new_server(startup: &Startup) -> Server {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let conf = ServerConf {
-        threads: startup.server.threads.unwrap_or(cores),
-        // Tail latency at saturation is better without it, and the cost is the same (docs/benchmarks.md).
-        work_stealing: false,
-        // The last request usually ends it sooner; see `signals`.
-        grace_period_seconds: Some(startup.server.grace_period.as_secs() + 1),
-        graceful_shutdown_timeout_seconds: Some(0),
-        // Tries, not retries; how many there are is for the upstream to say.
-        max_retries: 8,
-        // For each thread: idle connections to upstreams that are kept. Each is an open file, and those that are closed for want
-        // of room have to be made again.
-        upstream_keepalive_pool_size: 512,
-        ..ServerConf::default()
-    };
-    let mut server = Server::new_with_opt_and_conf(None, conf);
-    server.bootstrap();
-    server
 }
 
 fn new_cache(startup: &Startup) -> Result<Arc<ClaimsCache>, StartError> {
@@ -306,93 +300,4 @@ fn key_store(sources: &KeySources, startup: &Startup, state: &StatePlace) -> Res
             Ok(None)
         }
     }
-}
-
-/// One guard for all listeners, so that they share what clients may take.
-fn new_guard(startup: &Startup, shared: &Arc<Shared>) -> Arc<Guard> {
-    let limits = shared.installed.load().gatekeeper.ruleset().limits;
-    let (told, known) = (Arc::clone(shared), Arc::clone(shared));
-    Arc::new(Guard {
-        timeouts: startup.clients.timeouts,
-        head_bounds: HeadBounds::new(limits.uri_bytes, limits.header_bytes),
-        connections: Arc::new(Connections::new(startup.clients.connections)),
-        metrics: Arc::clone(&shared.metrics),
-        trust: Box::new(move |peer| {
-            let installed = known.installed.load();
-            // Who names nobody takes the word of whoever reaches the listener; `validate` says so.
-            installed.trusted_proxies.are_none() || installed.trusted_proxies.trust(peer)
-        }),
-        tell: Box::new(move |incident| told.reporter.report_incident(&told.installed.load(), incident)),
-    })
-}
-
-fn add_listeners(server: &mut Server, startup: &Startup, shared: &Arc<Shared>, certificates: &CertificateWatch) {
-    let guard = new_guard(startup, shared);
-    let limits = shared.installed.load().gatekeeper.ruleset().limits;
-    for (listener, settings) in (0..).map(ListenerId).zip(&startup.listeners) {
-        let gateway = Gateway { listener, redirect: settings.redirect, shared: Arc::clone(shared) };
-        let mut proxy = http_proxy(&server.configuration, gateway);
-        let mut options = HttpServerOptions::default();
-        // So that CONNECT reaches the gate, where it is refused, counted and logged like everything else.
-        options.allow_connect_method_proxying = true;
-        options.h2c = settings.http2;
-        options.h2_idle_timeout = Some(startup.clients.timeouts.keepalive);
-        proxy.server_options = Some(options);
-        proxy.h2_options = Some(http2::options(limits.uri_bytes, limits.header_bytes));
-        let entrance = Entrance {
-            tls: certificates.terminator(listener.0.into()),
-            http2: settings.http2,
-            proxy_protocol: settings.proxy_protocol,
-        };
-        let guarded = Guarded::new(proxy, Arc::clone(&guard), entrance);
-        let mut service = Service::new(format!("listener {}", settings.name), guarded);
-        match &settings.address {
-            Address::Tcp(address) => service.add_tcp(&address.to_string()),
-            Address::Unix(path) => {
-                service.add_uds(&path.to_string_lossy(), Some(fs::Permissions::from_mode(0o660)));
-            }
-        }
-        server.add_service(service);
-    }
-}
-
-fn add_admin(
-    server: &mut Server,
-    startup: Startup,
-    (shared, reloader): (&Arc<Shared>, &Arc<Reloader>),
-    health: &Arc<Health>,
-    history: History,
-) {
-    let settings = Arc::new(startup.admin);
-    let app = |access| AdminApp {
-        shared: Arc::clone(shared),
-        reloader: Arc::clone(reloader),
-        health: Arc::clone(health),
-        history: history.clone(),
-        access,
-    };
-    let mut add = |address: &Address, access| {
-        let mut service = Service::new(format!("admin {address}"), HttpServer::new_app(app(access)));
-        service.threads = Some(1);
-        match address {
-            Address::Tcp(address) => service.add_tcp(&address.to_string()),
-            Address::Unix(path) => {
-                service.add_uds(&path.to_string_lossy(), Some(fs::Permissions::from_mode(0o600)));
-            }
-        }
-        server.add_service(UntilTheEnd(service));
-    };
-    if let Some(address) = &settings.address {
-        add(address, Access::by_address(Arc::clone(&settings)));
-    }
-    if let Some(address) = private_admin_socket().filter(|address| settings.address.as_ref() != Some(address)) {
-        add(&address, Access::by_private_socket(settings));
-    }
-    add_background(server, "history", history);
-}
-
-/// What is read again when its files change.
-fn add_file_watches(server: &mut Server, certificates: CertificateWatch, shared: &Arc<Shared>) {
-    add_background(server, "certificates", certificates);
-    add_background(server, "assertions", AssertionKeyWatch { shared: Arc::clone(shared) });
 }

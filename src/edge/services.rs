@@ -1,4 +1,4 @@
-//! Services of the process: in the background, and such as outlast the request to stop.
+//! Services of the process: in the background, and such as listen.
 use async_trait::async_trait;
 use pingora_core::{
     server::{ListenFds, Server, ShutdownWatch},
@@ -7,6 +7,9 @@ use pingora_core::{
         background::{BackgroundService, background_service},
     },
 };
+use tokio::sync::watch;
+
+use crate::edge::upgrade::Sockets;
 
 /// Adds a service that runs in the background, on a thread of its own.
 pub(super) fn add_background<B: BackgroundService + Send + Sync + 'static>(server: &mut Server, name: &str, task: B) {
@@ -15,26 +18,44 @@ pub(super) fn add_background<B: BackgroundService + Send + Sync + 'static>(serve
     server.add_service(service);
 }
 
-/// A service that goes on while the process drains, so that whoever asks for readiness is told 503 instead of nothing.
-pub(super) struct UntilTheEnd<S>(pub(super) S);
+/// When a service that listens begins to accept connections, and when it ends.
+#[derive(Clone)]
+pub(super) struct Opening {
+    /// True from when on connections are accepted.
+    pub(super) is_open: watch::Receiver<bool>,
+    /// Told of the sockets.
+    pub(super) sockets: Sockets,
+}
+
+/// A service that listens.
+pub(super) struct Listening<S> {
+    pub(super) service: S,
+    pub(super) opening: Opening,
+    /// True from when on none are accepted any more; nothing for as soon as the process is to stop.
+    pub(super) until: Option<watch::Receiver<bool>>,
+}
 
 #[async_trait]
-impl<S: AnyService> AnyService for UntilTheEnd<S> {
-    async fn start_service(&mut self, sockets: Option<ListenFds>, _: ShutdownWatch, accepting: usize) {
-        // The sender stays alive and silent for as long as the service runs.
-        let (_silent, never) = tokio::sync::watch::channel(false);
-        self.0.start_service(sockets, never, accepting).await;
+impl<S: AnyService> AnyService for Listening<S> {
+    async fn start_service(&mut self, sockets: Option<ListenFds>, shutdown: ShutdownWatch, accepting: usize) {
+        // Whoever opens ends the process instead, where it is never to be opened.
+        if self.opening.is_open.wait_for(|is_open| *is_open).await.is_err() {
+            return;
+        }
+        self.opening.sockets.note(sockets.as_ref());
+        let until = self.until.take().unwrap_or(shutdown);
+        self.service.start_service(sockets, until, accepting).await;
     }
 
     fn name(&self) -> &str {
-        self.0.name()
+        self.service.name()
     }
 
     fn threads(&self) -> Option<usize> {
-        self.0.threads()
+        self.service.threads()
     }
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
-        self.0.listen_addresses()
+        self.service.listen_addresses()
     }
 }

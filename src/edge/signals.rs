@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::edge::{access_log::AccessLog, admin::health::Health, clock, metrics::Metrics, reload::Reloader, systemd};
+use crate::edge::{
+    access_log::AccessLog, admin::health::Health, clock, metrics::Metrics, reload::Reloader, systemd, upgrade::Upgrader,
+};
 
 /// How often it is looked whether the last request has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -52,6 +54,8 @@ pub struct SignalWatch {
     pub drain_delay: Duration,
     /// Reads the configuration again.
     pub reloader: Arc<Reloader>,
+    /// Says when another process has taken over.
+    pub upgrader: Arc<Upgrader>,
 }
 
 #[async_trait]
@@ -68,8 +72,14 @@ impl ShutdownSignalWatch for SignalWatch {
             log::error!("signals cannot be watched");
             return ShutdownSignal::FastShutdown;
         };
+        let mut given_way = self.upgrader.given_way.subscribe();
         loop {
             tokio::select! {
+                _ = given_way.wait_for(|has_given_way| *has_given_way) => {
+                    tokio::spawn(end_at_once_when_asked_again(terminate, interrupt));
+                    self.begin_to_leave(clock::monotonic() + self.grace_period);
+                    return ShutdownSignal::GracefulTerminate;
+                }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = quit.recv() => break,
@@ -108,21 +118,38 @@ impl SignalWatch {
         let metrics = Arc::clone(&self.metrics);
         let access_log = self.access_log.clone();
         // A thread of its own: the runtimes are about to go away.
-        let spawned = thread::Builder::new().name("drain".to_owned()).spawn(move || {
-            wait_until_quiet(&metrics, deadline);
+        spawn(move || {
+            wait_until_quiet(|| metrics.requests_in_flight(), deadline);
             end(access_log.as_deref(), metrics.requests_in_flight());
         });
-        if let Err(error) = spawned {
-            log::error!("the end of the last request cannot be watched: {error}");
-        }
+    }
+
+    /// Nobody waits for the end of a process that has given way: connections end when their clients have had an answer that
+    /// says so, and streams as late as may be.
+    fn begin_to_leave(&self, deadline: Instant) {
+        log::info!("connections are finished, for at most {} s", self.grace_period.as_secs());
+        let (metrics, upgrader) = (Arc::clone(&self.metrics), Arc::clone(&self.upgrader));
+        let access_log = self.access_log.clone();
+        spawn(move || {
+            wait_until_quiet(|| metrics.connections_open().max(metrics.requests_in_flight()), deadline);
+            let in_flight = metrics.requests_in_flight();
+            upgrader.leave();
+            end(access_log.as_deref(), in_flight);
+        });
     }
 }
 
-fn wait_until_quiet(metrics: &Metrics, deadline: Instant) {
+fn spawn(work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = thread::Builder::new().name("drain".to_owned()).spawn(work) {
+        log::error!("the end of the last request cannot be watched: {error}");
+    }
+}
+
+fn wait_until_quiet(busy: impl Fn() -> i64, deadline: Instant) {
     let mut quiet_since = clock::monotonic();
     loop {
         let now = clock::monotonic();
-        if metrics.requests_in_flight() > 0 {
+        if busy() > 0 {
             quiet_since = now;
         }
         if now >= deadline || now.saturating_duration_since(quiet_since) >= QUIET {

@@ -25,6 +25,11 @@ pub fn stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))]);
 }
 
+/// Another process of the service is the one to ask, to watch and to stop from now on.
+pub fn main_process(process: u32) {
+    notify(&[NotifyState::MainPid(process)]);
+}
+
 /// One line for people, shown by `systemctl status`.
 pub fn status(status: &str) {
     notify(&[NotifyState::Status(&one_line(status))]);

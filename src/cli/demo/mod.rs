@@ -64,7 +64,7 @@ pub fn run(arguments: &DemoArguments, output: &mut dyn Write) -> Result<ExitStat
     servers::serve(issuer_listener, move |_| servers::Answer::json(key_set.clone())).map_err(CommandError::failed)?;
     servers::serve(echo_listener, |request| servers::Answer::text(request.to_owned())).map_err(CommandError::failed)?;
     let text = configuration(listen, admin, issuer_address, echo_address, arguments.check);
-    let assembly = Assembly::new(understood(&text)?, Origin::default()).map_err(CommandError::failed)?;
+    let assembly = Assembly::new(understood(&text)?, Origin::default(), None).map_err(CommandError::failed)?;
     let scenes = scenes::all(&issuer).map_err(CommandError::failed)?;
     if arguments.check {
         thread::spawn(move || {

@@ -192,7 +192,12 @@ pub const SERVER: &[Key] = &[
         "where key sets are kept between two starts; created when it is not there; without it $STATE_DIRECTORY, else \
          /var/lib/portcullis where that can be written; none: nowhere",
     ),
-    Key::later("upgrade_socket"),
+    Key::optional(
+        "upgrade_socket",
+        Shape::Text,
+        "where listening sockets are handed over in an upgrade, in a directory that nobody else may enter; without it \
+         $RUNTIME_DIRECTORY/upgrade.sock, else upgrade.sock in the state directory",
+    ),
 ];
 
 /// `limits`.

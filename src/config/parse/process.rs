@@ -20,6 +20,8 @@ pub(in crate::config) fn server(top: &Section<'_>, context: &mut Context<'_>) ->
             None => StateDirectory::Usual,
         },
     };
+    let upgrade_socket = section.optional("upgrade_socket").and_then(|field| field.string(&mut context.problems));
+    let upgrade_socket = upgrade_socket.map(|written| context.path(written));
     let grace_period = section.duration("grace_period", &mut context.problems);
     let drain_delay = section.duration("drain_delay", &mut context.problems);
     if let Some(field) = section.optional("drain_delay").filter(|_| drain_delay > grace_period) {
@@ -30,6 +32,7 @@ pub(in crate::config) fn server(top: &Section<'_>, context: &mut Context<'_>) ->
         grace_period,
         drain_delay,
         state_directory,
+        upgrade_socket,
     }
 }
 

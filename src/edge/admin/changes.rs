@@ -12,6 +12,7 @@ use crate::{
         clock,
         issuer_keys::Refreshed,
         reload::ReloadError,
+        upgrade::{UpgradeError, Upgraded},
     },
     gate::{
         issuer::IssuerId,
@@ -31,6 +32,8 @@ pub(super) enum Change {
     RefreshKeys(String),
     /// `POST /reload`: the configuration is read again.
     Reload,
+    /// `POST /upgrade`: another process takes the place of this one.
+    Upgrade,
     /// `POST /revocations`: an entry of this instance's own.
     Revoke,
     /// `DELETE /revocations/ID`: one of them is taken back.
@@ -42,6 +45,7 @@ impl fmt::Display for Change {
         match self {
             Self::RefreshKeys(name) => write!(formatter, "a refresh of the keys of issuer {}", quoted(name)),
             Self::Reload => formatter.write_str("a reload of the configuration"),
+            Self::Upgrade => formatter.write_str("an upgrade"),
             Self::Revoke => formatter.write_str("a revocation"),
             Self::Unrevoke(id) => write!(formatter, "the revocation {} to be taken back", quoted(id)),
         }
@@ -53,6 +57,9 @@ impl Change {
     pub(super) fn at(path: &str) -> Option<Self> {
         if path == "/reload" {
             return Some(Self::Reload);
+        }
+        if path == "/upgrade" {
+            return Some(Self::Upgrade);
         }
         if path == "/revocations" {
             return Some(Self::Revoke);
@@ -67,7 +74,7 @@ impl Change {
     /// The method that asks for it.
     pub(super) const fn method(&self) -> Method {
         match self {
-            Self::RefreshKeys(_) | Self::Reload | Self::Revoke => Method::POST,
+            Self::RefreshKeys(_) | Self::Reload | Self::Upgrade | Self::Revoke => Method::POST,
             Self::Unrevoke(_) => Method::DELETE,
         }
     }
@@ -81,9 +88,15 @@ impl AdminApp {
             log::warn!("admin: {who} asked for {change} and was refused: {denial}");
             return denied(denial);
         }
+        if *change != Change::Upgrade && self.upgrader.is_under_way() {
+            log::warn!("admin: {who} asked for {change} and was refused: an upgrade is under way");
+            let what = "Nothing was changed: an upgrade is under way; ask again\n";
+            return text(Rejection::KeysUnavailable.row().status, what);
+        }
         match change {
             Change::RefreshKeys(name) => self.refresh_keys(name, &who).await,
             Change::Reload => self.reload(&who).await,
+            Change::Upgrade => self.upgrade(&who).await,
             Change::Revoke => self.revoke(session, &who).await,
             Change::Unrevoke(id) => self.unrevoke(id, &who).await,
         }
@@ -102,6 +115,25 @@ impl AdminApp {
                     | ReloadError::NeedsRestart(_)
                     | ReloadError::Upstream(_)
                     | ReloadError::AssertionKey(_) => Rejection::RequestMalformed,
+                };
+                answer(rejection.row().status, &json!({ "result": "failure", "error": error.to_string() }))
+            }
+        }
+    }
+
+    async fn upgrade(&self, who: &str) -> Response<Vec<u8>> {
+        match self.upgrader.upgrade(who).await {
+            Ok(Upgraded { process, version }) => {
+                let before = std::process::id();
+                answer(200, &json!({ "result": "success", "process": process, "version": version, "before": before }))
+            }
+            Err(error) => {
+                let rejection = match &error {
+                    UpgradeError::UnderWay | UpgradeError::Leaving => Rejection::KeysUnavailable,
+                    UpgradeError::NoFile
+                    | UpgradeError::Impossible(_)
+                    | UpgradeError::Start(..)
+                    | UpgradeError::Failed(_) => Rejection::RequestMalformed,
                 };
                 answer(rejection.row().status, &json!({ "result": "failure", "error": error.to_string() }))
             }

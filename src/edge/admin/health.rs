@@ -6,6 +6,9 @@ use std::{
 
 use crate::edge::{installed::Installed, issuer_keys::AllTried};
 
+/// The condition that every listener accepts connections.
+const LISTENERS: &str = "listeners";
+
 /// What readiness depends on besides keys.
 #[derive(Debug)]
 pub struct Health {
@@ -50,7 +53,7 @@ impl Health {
         let gatekeeper = &installed.gatekeeper;
         let has_keys: Vec<bool> = gatekeeper.slots().iter().map(|slot| slot.keys().is_some()).collect();
         let mut conditions = vec![
-            ("listeners".to_owned(), self.listening.load(Ordering::SeqCst)),
+            (LISTENERS.to_owned(), self.listening.load(Ordering::SeqCst)),
             ("not draining".to_owned(), !self.is_draining()),
             ("issuers tried".to_owned(), self.all_tried.is_so()),
             ("keys of an issuer".to_owned(), has_keys.is_empty() || has_keys.contains(&true)),
@@ -63,6 +66,11 @@ impl Health {
             }
         }
         Readiness { conditions }
+    }
+
+    /// Whether it would be ready if it listened.
+    pub fn is_prepared(&self, installed: &Installed) -> bool {
+        self.readiness(installed).conditions.iter().all(|(name, met)| *met || name == LISTENERS)
     }
 }
 

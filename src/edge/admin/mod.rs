@@ -24,6 +24,7 @@ use crate::{
         metrics,
         proxy::Shared,
         reload::Reloader,
+        upgrade::Upgrader,
     },
     gate::rejection::Rejection,
 };
@@ -42,6 +43,8 @@ pub struct AdminApp {
     pub shared: Arc<Shared>,
     /// Reads the configuration again.
     pub reloader: Arc<Reloader>,
+    /// Puts another process in the place of this one.
+    pub upgrader: Arc<Upgrader>,
     /// Whether the host is alive and ready.
     pub health: Arc<Health>,
     /// What was counted lately.
@@ -53,13 +56,13 @@ pub struct AdminApp {
 #[async_trait]
 impl ServeHttp for AdminApp {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        // One answer a connection: whoever asks next is to reach the process that serves then.
+        session.set_keepalive(None);
         let header = session.req_header();
         let path = header.uri.path().to_owned();
         let is_reading = matches!(header.method, Method::GET | Method::HEAD);
         if let Some(change) = Change::at(&path) {
             if header.method == change.method() {
-                // Whatever of a body is not read is not to be taken for the next request.
-                session.set_keepalive(None);
                 return self.change(session, &change).await;
             }
             if !VIEWS.contains(&path.as_str()) {
@@ -67,7 +70,6 @@ impl ServeHttp for AdminApp {
             }
         }
         if path == explaining::PATH && header.method == Method::POST {
-            session.set_keepalive(None);
             return self.explain(session).await;
         }
         let verbose = header.uri.query().is_some_and(|query| query.split('&').any(|name| name == "verbose"));

@@ -198,7 +198,8 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Guarded<A> {
     }
 
     async fn cleanup(&self) {
-        self.application.cleanup().await;
+        // Not passed on: Pingora would end every connection that waits for a request at once, also one whose request is on its
+        // way. Such a request is answered, and told that the connection ends with it.
     }
 }
 

@@ -2,6 +2,7 @@
 //! count with (`handles`), the text that a scraper reads. It never reads a clock and never decides what is counted.
 mod definitions;
 mod handles;
+mod inherited;
 mod readings;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ pub use crate::edge::metrics::definitions::{DEFINITIONS, Definition, Kind};
 pub use crate::edge::metrics::handles::{
     FetchMetrics, IssuerMetrics, OpenStream, RouteMetrics, UNMATCHED, UpstreamMetrics,
 };
+pub use crate::edge::metrics::inherited::Counters;
 pub use crate::edge::metrics::readings::{Readings, Sample};
 use crate::gate::time::UnixTime;
 use crate::state::claims_cache::CacheUse;
@@ -39,6 +41,8 @@ pub struct Metrics {
     cache_stale: IntCounter,
     /// The servers and certificates of upstreams that are shown.
     shown: Mutex<Shown>,
+    /// What the process before counted.
+    inherited: Mutex<Counters>,
     /// In the order of [`ConnectionLimit::ALL`].
     connections_refused: [IntCounter; ConnectionLimit::ALL.len()],
 }
@@ -115,6 +119,7 @@ impl Metrics {
             connections_refused: ConnectionLimit::ALL
                 .map(|limit| instruments.connections_refused.with_label_values(&[limit.name()])),
             shown: Mutex::default(),
+            inherited: Mutex::default(),
             registry,
             instruments,
         })
@@ -277,7 +282,7 @@ impl Metrics {
     /// # Errors
     /// When the library cannot write what it gathered; see [`MetricsError`].
     pub fn render(&self) -> Result<String, MetricsError> {
-        Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+        Ok(TextEncoder::new().encode_to_string(&self.gathered())?)
     }
 }
 

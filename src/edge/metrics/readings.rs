@@ -48,7 +48,7 @@ impl Metrics {
     /// All numbers as they are now.
     #[must_use]
     pub fn readings(&self) -> Readings {
-        Readings(self.registry.gather())
+        Readings(self.gathered())
     }
 
     /// Requests and lookups in the claims cache since the start.

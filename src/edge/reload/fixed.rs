@@ -51,6 +51,7 @@ impl Fixed {
             ("server.grace_period", now.server.grace_period != was.server.grace_period),
             ("server.drain_delay", now.server.drain_delay != was.server.drain_delay),
             ("server.state_directory", now.server.state_directory != was.server.state_directory),
+            ("server.upgrade_socket", now.server.upgrade_socket != was.server.upgrade_socket),
             ("log", now.log != was.log),
             ("claims_cache", now.claims_cache != was.claims_cache),
             ("limits.header_timeout", limits.timeouts.head != before.timeouts.head),

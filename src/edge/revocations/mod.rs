@@ -11,7 +11,10 @@ mod watch;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -82,6 +85,8 @@ pub struct RevocationKeeper {
     store: Result<RevocationStore, Box<str>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// Whether another process has taken over, which makes the changes.
+    is_follower: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -169,7 +174,8 @@ impl RevocationKeeper {
         let issuers = ArcSwap::from_pointee(issuers);
         let sources = Mutex::new(Sources { operators, own: in_force(own, now) });
         let changing = tokio::sync::Mutex::new(());
-        let keeper = Self { slot: Arc::default(), metrics, issuers, subject, sources, store, changing };
+        let is_follower = AtomicBool::new(false);
+        let keeper = Self { slot: Arc::default(), metrics, issuers, subject, sources, store, changing, is_follower };
         keeper.restore(source);
         keeper.install(&keeper.sources());
         Ok(keeper)
@@ -264,6 +270,9 @@ impl RevocationKeeper {
                 self.install(&sources);
             }
         }
+        if self.is_follower.load(Ordering::SeqCst) {
+            return self.read_own(now).await;
+        }
         let own = Arc::clone(&self.sources().own);
         if own.has_ended_entries(now)
             && let Err(error) = self.change_own(|_| Ok(true)).await
@@ -272,6 +281,32 @@ impl RevocationKeeper {
             let mut sources = self.sources();
             sources.own = Arc::new(sources.own.without_ended(now));
             self.install(&sources);
+        }
+    }
+
+    /// Waits until the changes that are being made are made.
+    pub async fn until_settled(&self) {
+        drop(self.changing.lock().await);
+    }
+
+    /// From now on the own entries are another process's, which serves in the place of this one: they are read again and
+    /// again, and not changed here any more. What this one still does is held to them too.
+    pub fn follow(&self) {
+        self.is_follower.store(true, Ordering::SeqCst);
+    }
+
+    async fn read_own(self: &Arc<Self>, now: UnixTime) {
+        let Ok(store) = self.store.clone() else { return };
+        match tokio::task::spawn_blocking(move || store.load_own()).await {
+            Ok(Ok(entries)) => {
+                let mut sources = self.sources();
+                if sources.own.entries() != entries {
+                    sources.own = in_force(entries, now);
+                    self.install(&sources);
+                }
+            }
+            Ok(Err(fault)) => log::warn!("revocations: what was read before stays in force: {fault}"),
+            Err(_) => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! The instance's own entries: made and taken back, on disk before they are in force or out of it.
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use crate::{
@@ -114,6 +114,9 @@ impl RevocationKeeper {
         let keeper = Arc::clone(self);
         let task = tokio::spawn(async move {
             let _turn = keeper.changing.lock().await;
+            if keeper.is_follower.load(Ordering::SeqCst) {
+                return Err(ChangeError::NotKept("another process serves in the place of this one".into()));
+            }
             let store = keeper.store.clone().map_err(ChangeError::NotKept)?;
             let now = clock::unix_time();
             let own = Arc::clone(&keeper.sources().own);

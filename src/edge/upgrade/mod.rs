@@ -37,8 +37,7 @@ use crate::edge::{
     clock,
     metrics::Counters,
     reload::Reloader,
-    state_directory,
-    systemd,
+    state_directory, systemd,
     upgrade::conversation::{Conversation, FromNew, FromOld, Notice, PROTOCOL},
 };
 
@@ -108,10 +107,6 @@ pub struct Upgraded {
 /// Puts another process in the place of this one.
 #[derive(Debug)]
 pub struct Upgrader {
-    /// What is started; nothing where that is not known.
-    pub program: Option<Program>,
-    /// Where the sockets are handed over; nothing where no place for it is known.
-    pub socket: Option<PathBuf>,
     /// Knows the configuration and what is in force.
     pub reloader: Arc<Reloader>,
     /// Whether this process is ready: then the new one must be.
@@ -120,12 +115,16 @@ pub struct Upgrader {
     pub sockets: Sockets,
     /// True once this process has given way.
     pub given_way: watch::Sender<bool>,
+    /// What is started; nothing where that is not known.
+    program: Option<Program>,
+    /// Where the sockets are handed over; nothing where no place for it is known.
+    socket: Option<PathBuf>,
     /// One upgrade at a time.
-    pub turn: Arc<tokio::sync::Mutex<()>>,
-    /// Whether one is going on.
-    pub is_under_way: AtomicBool,
-    /// The process that serves now, and what was counted when it began.
-    pub successor: Mutex<Option<Successor>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Whether one is going on, or this process has given way.
+    is_under_way: AtomicBool,
+    /// The process that serves now.
+    successor: Mutex<Option<Successor>>,
 }
 
 /// The sockets that listen, known once the first service has started.
@@ -149,7 +148,7 @@ impl Sockets {
 
 /// The process that serves in the place of this one.
 #[derive(Debug)]
-pub struct Successor {
+struct Successor {
     new: NewProcess,
     counted: Counters,
 }
@@ -170,11 +169,27 @@ impl Program {
 /// Where sockets are handed over unless the configuration says: in the directory that systemd made for the unit, else in the
 /// state directory.
 pub fn usual_socket(state_directory: Option<&Path>) -> Option<PathBuf> {
-    let directory = crate::edge::preconditions::runtime_directory().or_else(|| state_directory.map(Path::to_path_buf))?;
+    let directory =
+        crate::edge::preconditions::runtime_directory().or_else(|| state_directory.map(Path::to_path_buf))?;
     Some(directory.join("upgrade.sock"))
 }
 
 impl Upgrader {
+    /// For a process that is starting; sockets are handed over at `socket`.
+    pub fn new(socket: Option<PathBuf>, reloader: &Arc<Reloader>, health: &Arc<Health>) -> Self {
+        Self {
+            reloader: Arc::clone(reloader),
+            health: Arc::clone(health),
+            sockets: Sockets::default(),
+            given_way: watch::Sender::new(false),
+            program: Program::of_this_process(),
+            socket,
+            turn: Arc::default(),
+            is_under_way: AtomicBool::new(false),
+            successor: Mutex::new(None),
+        }
+    }
+
     /// Whether changes must wait: what is changed here now would be unknown to the process that takes over.
     pub fn is_under_way(&self) -> bool {
         self.is_under_way.load(Ordering::SeqCst)
@@ -223,7 +238,10 @@ impl Upgrader {
                 log::error!("the upgrade failed, and this process serves on: {error}");
                 let first = error.to_string();
                 let first = first.lines().next().unwrap_or_default();
-                systemd::status(&format!("{}; UPGRADE FAILED, the process before serves: {first}", self.reloader.status()));
+                systemd::status(&format!(
+                    "{}; UPGRADE FAILED, the process before serves: {first}",
+                    self.reloader.status()
+                ));
             }
         }
         if outcome.is_err() {
@@ -346,7 +364,7 @@ impl NewProcess {
                 return Err(UpgradeError::Failed("the new process does not ask for the sockets".to_owned()));
             }
         }
-        let listening = sockets.0.get().map(|sockets| sockets.lock().send_to_sock(path));
+        let listening = sockets.0.get().map(|sockets| sockets.lock().send_to_sock(&*path.to_string_lossy()));
         match listening {
             Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(UpgradeError::Failed(format!("the sockets could not be handed over: {error}"))),
@@ -358,7 +376,9 @@ impl NewProcess {
         match self.hear(patience)? {
             None => Err(UpgradeError::Failed(format!("the new process is not done within {} s", patience.as_secs()))),
             Some(word @ FromNew::Failed { .. }) => Err(self.unexpected(word)),
-            Some(word) => fits(word).ok_or_else(|| UpgradeError::Failed("the new process is not understood".to_owned())),
+            Some(word) => {
+                fits(word).ok_or_else(|| UpgradeError::Failed("the new process is not understood".to_owned()))
+            }
         }
     }
 
@@ -384,7 +404,9 @@ impl NewProcess {
     }
 
     fn tell(&mut self, word: &FromOld) -> Result<(), UpgradeError> {
-        self.conversation.tell(word).map_err(|error| UpgradeError::Failed(format!("the new process does not listen: {error}")))
+        self.conversation
+            .tell(word)
+            .map_err(|error| UpgradeError::Failed(format!("the new process does not listen: {error}")))
     }
 
     /// It goes its own way now; its end is only noted.

@@ -60,8 +60,7 @@ impl TakeOver {
     pub fn from_environment() -> Result<Option<Self>, TakeOverError> {
         let Some(notice) = env::var_os(NOTICE) else { return Ok(None) };
         let wrong = |fault: &dyn fmt::Display| TakeOverError::Notice(fault.to_string());
-        let notice: Notice =
-            serde_json::from_slice(notice.as_encoded_bytes()).map_err(|error| wrong(&error))?;
+        let notice: Notice = serde_json::from_slice(notice.as_encoded_bytes()).map_err(|error| wrong(&error))?;
         if notice.protocol != PROTOCOL {
             return Err(wrong(&format!("protocol {}, and {PROTOCOL} is what is spoken here", notice.protocol)));
         }
@@ -104,7 +103,9 @@ impl TakeOver {
                 metrics.inherit(counters);
                 Ok(())
             }
-            Some(FromOld::Lead | FromOld::Counted { .. }) => Err(TakeOverError::Lost(io::ErrorKind::InvalidData.into())),
+            Some(FromOld::Lead | FromOld::Counted { .. }) => {
+                Err(TakeOverError::Lost(io::ErrorKind::InvalidData.into()))
+            }
             None => Err(TakeOverError::Silent),
         }
     }
