@@ -1,5 +1,6 @@
 //! The real binary, started with a configuration in a fresh folder and stopped by its process id. Nothing of the product is called from here.
 use std::{
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -31,6 +32,7 @@ pub(crate) struct Builder {
     environment: Vec<(String, String)>,
     listen: Option<Address>,
     output: Option<[PathBuf; 2]>,
+    program: Option<PathBuf>,
     folder: Folder,
 }
 
@@ -54,7 +56,8 @@ impl Builder {
     pub(crate) fn new(config: impl Into<String>) -> Self {
         let folder = Folder::new();
         for name in ["state", "run"] {
-            std::fs::create_dir(folder.path().join(name)).unwrap();
+            // As systemd makes them.
+            std::fs::DirBuilder::new().mode(0o700).create(folder.path().join(name)).unwrap();
         }
         Self {
             config: config.into(),
@@ -68,6 +71,7 @@ impl Builder {
             ],
             listen: None,
             output: None,
+            program: None,
             folder,
         }
     }
@@ -99,6 +103,12 @@ impl Builder {
     /// Standard output and standard error go to these files or pipes, and are not kept.
     pub(crate) fn output_to(mut self, stdout: &Path, stderr: &Path) -> Self {
         self.output = Some([stdout, stderr].map(Path::to_path_buf));
+        self
+    }
+
+    /// What is started, instead of the program under test: something that becomes it.
+    pub(crate) fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
         self
     }
 
@@ -147,7 +157,7 @@ impl Builder {
     fn spawn(&self) -> (Process, Address, Address) {
         let (config, listen, admin) = self.write_files();
         let mut command = match &self.output {
-            None => command(&self.environment),
+            None => command(self.program.as_deref().unwrap_or(Path::new(BINARY)), &self.environment),
             Some([stdout, stderr]) => {
                 let mut shell = Command::new("/bin/sh");
                 shell.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -247,6 +257,25 @@ impl Gateway {
         self.process.account()
     }
 
+    /// Asks it to put another process in its place; signals and questions are for that one from then on.
+    pub(crate) fn upgrade(&mut self) -> Account {
+        let account = self.run(&["upgrade", "-c", "portcullis.yaml"]);
+        self.is_succeeded(&account);
+        account
+    }
+
+    /// What `upgrade` wrote, asked otherwise than by [`Self::upgrade`].
+    pub(crate) fn is_succeeded(&mut self, account: &Account) {
+        if let Some(told) = account.stdout.strip_prefix("upgraded: process ") {
+            self.process.is_succeeded_by(told.split(' ').next().unwrap().parse().unwrap());
+        }
+    }
+
+    /// The admin address in its runtime directory, as commands take it.
+    pub(crate) fn admin_socket(&self) -> String {
+        format!("unix:{}", self.folder.path().join("run/admin.sock").display())
+    }
+
     /// Sends a signal by name.
     pub(crate) fn signal(&self, signal: &str) {
         self.process.signal(signal);
@@ -285,7 +314,10 @@ impl Gateway {
 
     /// Runs another command of the binary in the same environment.
     pub(crate) fn run(&self, arguments: &[&str]) -> Account {
-        process::run("portcullis", command(&self.environment).current_dir(self.folder.path()).args(arguments))
+        process::run(
+            "portcullis",
+            command(Path::new(BINARY), &self.environment).current_dir(self.folder.path()).args(arguments),
+        )
     }
 }
 
@@ -303,11 +335,11 @@ pub(crate) fn documented(config: &str, upstream: &Address) -> Builder {
 /// Runs a command of the binary that needs no gateway.
 pub(crate) fn run(arguments: &[&str]) -> Account {
     let path = std::env::var("PATH").unwrap_or_default();
-    process::run("portcullis", command(&[("PATH".to_owned(), path)]).args(arguments))
+    process::run("portcullis", command(Path::new(BINARY), &[("PATH".to_owned(), path)]).args(arguments))
 }
 
-fn command(environment: &[(String, String)]) -> Command {
-    let mut command = Command::new(BINARY);
+fn command(program: &Path, environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
     command
 }

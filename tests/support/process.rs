@@ -16,6 +16,8 @@ pub(crate) struct Process {
     pid: u32,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Processes that it started in its place.
+    successors: Vec<u32>,
 }
 
 /// Everything known about a process.
@@ -72,12 +74,17 @@ impl Process {
         let stdout = keep(child.stdout.take().unwrap(), shared.clone(), |account, text| account.stdout.push_str(text));
         let stderr = keep(child.stderr.take().unwrap(), shared.clone(), |account, text| account.stderr.push_str(text));
         let waiter = wait_for_end(child, shared.clone());
-        Self { name: name.to_owned(), pid, shared, threads: vec![stdout, stderr, waiter] }
+        Self { name: name.to_owned(), pid, shared, threads: vec![stdout, stderr, waiter], successors: Vec::new() }
     }
 
-    /// Its process id.
+    /// Its process id; that of the one in its place, where there is one.
     pub(crate) fn pid(&self) -> u32 {
-        self.pid
+        self.successors.last().copied().unwrap_or(self.pid)
+    }
+
+    /// A process that it started has taken its place and its outputs: signals are for that one from now on.
+    pub(crate) fn is_succeeded_by(&mut self, pid: u32) {
+        self.successors.push(pid);
     }
 
     /// What is known now.
@@ -87,10 +94,8 @@ impl Process {
 
     /// Sends a signal by name (`TERM`); nothing when it has ended.
     pub(crate) fn signal(&self, signal: &str) {
-        if self.account().status.is_none() {
-            let sent =
-                Command::new("kill").arg(format!("-{signal}")).arg(self.pid.to_string()).stderr(Stdio::null()).status();
-            assert!(sent.is_ok(), "the program kill is needed to send a signal");
+        if !self.successors.is_empty() || self.account().status.is_none() {
+            send(signal, self.pid());
         }
     }
 
@@ -107,7 +112,7 @@ impl Process {
         }
     }
 
-    /// Waits for the end and for all output; `None` when it still runs after `limit`.
+    /// Waits for the end and for all output, that of processes in its place too; `None` when it still runs after `limit`.
     pub(crate) fn end(&mut self, limit: Duration) -> Option<Account> {
         self.wait_until(limit, |account| account.status)?;
         for thread in self.threads.drain(..) {
@@ -120,7 +125,13 @@ impl Process {
 /// Ends the process by its id, and fails the test when a token stands in what it wrote.
 impl Drop for Process {
     fn drop(&mut self) {
-        self.signal("KILL");
+        if self.account().status.is_none() {
+            send("KILL", self.pid);
+        }
+        // Only what still is what it was: a number may be another's by now.
+        for pid in self.successors.iter().filter(|pid| is_portcullis(**pid)) {
+            send("KILL", *pid);
+        }
         let account = self.end(PATIENCE).unwrap_or_else(|| self.account());
         if thread::panicking() {
             eprintln!("--- {} stdout\n{}\n--- {} stderr\n{}", self.name, account.stdout, self.name, account.stderr);
@@ -129,6 +140,17 @@ impl Drop for Process {
         minted::assert_none_in(&format!("the standard output of {}", self.name), &account.stdout);
         minted::assert_none_in(&format!("the standard error of {}", self.name), &account.stderr);
     }
+}
+
+fn send(signal: &str, pid: u32) {
+    let sent = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+    assert!(sent.is_ok(), "the program kill is needed to send a signal");
+}
+
+/// Whether a process with this number runs that is the program under test.
+pub(crate) fn is_portcullis(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.starts_with("Name:\tportcullis\n") && !status.contains("\nState:\tZ")
 }
 
 /// Runs a command to its end.
