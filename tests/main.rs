@@ -61,3 +61,4 @@ mod tls;
 mod tokens;
 mod upgrade;
 mod upstreams;
+mod years;

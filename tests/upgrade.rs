@@ -128,24 +128,23 @@ fn upgrades_under_load_refuse_and_cut_nothing_and_lose_no_count() {
 fn what_was_asked_of_the_process_before_is_answered_by_it() {
     let mut house = House::start("", ROUTES);
     let (gate, bearer) = (Gate::default(), good_bearer());
-    house.upstream.set_answer(Answer::EchoAfter(gate.clone()));
-    let mut waiting = house.gateway.connect();
-    waiting.send(request_bytes("POST", "/required", &[("Authorization", &bearer), ("Content-Length", "4")]));
-    waiting.send("body");
-    assert_eq!(house.upstream.wait_for(1).len(), 1);
     // An idle connection that was used, one that never was, and half a request.
     let mut idle = house.gateway.connect();
     assert_eq!(idle.get("/public/none", &[("Host", "h")]).status, 200);
     let mut fresh = house.gateway.connect();
     let mut half = house.gateway.connect();
     half.send("GET /required HTTP/1.1\r\nHost: h\r\n");
+    house.upstream.set_answer(Answer::EchoAfter(gate.clone()));
+    let mut waiting = house.gateway.connect();
+    waiting.send(request_bytes("POST", "/required", &[("Authorization", &bearer), ("Content-Length", "4")]));
+    waiting.send("body");
+    assert_eq!(house.upstream.wait_for(2).len(), 2);
     check_upgraded(&house.gateway.upgrade());
     gate.open();
-    let answer = waiting.read("POST");
-    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert_eq!(waiting.read("POST").status, 200);
     half.send(format!("Authorization: {bearer}\r\n\r\n"));
     assert_eq!(half.read("GET").status, 200);
-    for client in [&mut idle, &mut fresh] {
+    for client in [&mut waiting, &mut idle, &mut fresh] {
         let answer = client.get("/required", &[("Authorization", &bearer)]);
         assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
     }
@@ -220,12 +219,15 @@ fn streams_of_http2_are_answered_and_the_connection_is_told_to_end() {
     let mut connection = Http2::connect(gateway.address()).unwrap();
     assert_eq!(connection.get("http://h/required", &[("authorization", &bearer)]).unwrap().status, 200);
     upstream.set_answer(Answer::EchoAfter(gate.clone()));
-    let mut stream = connection.open("http://h/required", &[("authorization", &bearer)]);
-    stream.send(b"x");
+    let asking = thread::spawn(move || {
+        let answer = connection.get("http://h/required", &[("authorization", &bearer)]).unwrap();
+        // Whoever asks on it again is not answered any more: it was told to end (RFC 9113 §6.8).
+        (answer.status, connection.get("http://h/required", &[("authorization", &bearer)]).is_none())
+    });
     assert_eq!(upstream.wait_for(2).len(), 2);
     check_upgraded(&gateway.upgrade());
     gate.open();
-    assert_eq!(stream.head().status, 200);
+    assert_eq!(asking.join().unwrap(), (200, true));
 }
 
 #[test]

@@ -37,6 +37,9 @@ const TALKATIVE: &[&str] = &["pingora", "h2", "hyper", "ureq", "rustls"];
 /// parsed. Nothing is lost: what became of a request is in the access log.
 const QUOTING: &[&str] = &["pingora_proxy", "pingora_core::apps", "pingora_core::protocols"];
 
+/// Calls it an error that the process before has not yet handed its sockets over, and says nothing else that is not told.
+const IMPATIENT: &str = "pingora_core::server::transfer_fd";
+
 struct Discreet {
     logger: env_logger::Logger,
     /// To the thread that writes; nothing where there is none, and the logger writes by itself.
@@ -126,7 +129,7 @@ impl fmt::Debug for Discreet {
 /// Whether a message of this module and level can hold nothing that a client sent.
 fn is_harmless(target: &str, level: Level) -> bool {
     let is_of = |names: &[&str]| names.iter().any(|name| target.starts_with(name));
-    !is_of(QUOTING) && (level <= Level::Warn || !is_of(TALKATIVE))
+    !is_of(QUOTING) && !target.starts_with(IMPATIENT) && (level <= Level::Warn || !is_of(TALKATIVE))
 }
 
 impl Log for Discreet {

@@ -21,6 +21,8 @@ use crate::{
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for issuers to be tried before the process says that it is ready to be asked.
 const ISSUERS_PATIENCE: Duration = Duration::from_secs(20);
+/// How long an issuer that was tried in vain is tried again before another process takes over.
+const RETRY_PATIENCE: Duration = Duration::from_secs(4);
 /// How often it is looked whether what takes over could serve.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -50,7 +52,8 @@ impl Readiness {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        let is_prepared = tokio::time::timeout(ISSUERS_PATIENCE, ready).await.is_ok();
+        let _ = tokio::time::timeout(ISSUERS_PATIENCE, self.all_tried.clone().wait()).await;
+        let is_prepared = tokio::time::timeout(RETRY_PATIENCE, ready).await.is_ok();
         if take_over.must_be_ready() && !is_prepared {
             let readiness = self.health.readiness(&self.shared.installed.load());
             let missing = readiness.described(false).lines().collect::<Vec<_>>().join(" ");

@@ -42,6 +42,11 @@ impl Authority {
         self.issue(names, |_| {})
     }
 
+    /// For a server, until the first day of a year.
+    pub(crate) fn server_until(&self, names: &[&str], year: i32) -> Issued {
+        self.issue(names, |params| params.not_after = rcgen::date_time_ymd(year, 1, 1))
+    }
+
     /// For a server, ended long ago.
     pub(crate) fn expired(&self, names: &[&str]) -> Issued {
         self.issue(names, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1))

@@ -104,6 +104,12 @@ impl Http2 {
         }
     }
 
+    /// Whether the server has said that the connection is to end: nothing is to be asked on it any more (RFC 9113 §6.8).
+    pub(crate) fn is_told_to_end(&mut self) -> bool {
+        let sender = self.sender.clone();
+        self.runtime.block_on(async move { sender.ready().await.is_err_and(|error| error.is_go_away()) })
+    }
+
     /// One GET without more.
     pub(crate) fn get(&mut self, uri: &str, fields: &[(&str, &str)]) -> Option<Response> {
         self.request("GET", uri, fields, None, &[])

@@ -44,7 +44,11 @@ impl fmt::Display for ReloadError {
                 formatter.write_str("the configuration came from standard input, which cannot be read again")
             }
             Self::Wrong(errors) => formatter.write_str(errors.trim_end()),
-            Self::NeedsRestart(names) => write!(formatter, "needs a restart: {}", names.join(", ")),
+            Self::NeedsRestart(names) => write!(
+                formatter,
+                "needs a restart: {}; `portcullis upgrade` restarts without a refused or cut request",
+                names.join(", ")
+            ),
             Self::Upstream(what) | Self::AssertionKey(what) | Self::Revocations(what) | Self::Keys(what) => {
                 formatter.write_str(what)
             }
