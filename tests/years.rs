@@ -108,16 +108,16 @@ struct Sent {
     echoes: AtomicU64,
 }
 
-struct Clients<'a> {
-    web: &'a Address,
-    secure: &'a Address,
-    authority: &'a str,
+struct Clients {
+    web: Address,
+    secure: Address,
+    authority: String,
     bearer: String,
     ends: AtomicBool,
     sent: Sent,
 }
 
-impl Clients<'_> {
+impl Clients {
     fn go_on(&self) -> bool {
         !self.ends.load(Ordering::SeqCst)
     }
@@ -131,25 +131,25 @@ impl Clients<'_> {
 
     /// On connections that are kept until an answer says that they end.
     fn keep_asking(&self) {
-        let mut client = Client::connect(self.web);
+        let mut client = Client::connect(&self.web);
         while self.go_on() {
             if self.ask(&mut client, &self.sent.kept) {
-                client = Client::connect(self.web);
+                client = Client::connect(&self.web);
             }
         }
     }
 
     fn ask_afresh(&self) {
         while self.go_on() {
-            self.ask(&mut Client::connect(self.web), &self.sent.fresh);
+            self.ask(&mut Client::connect(&self.web), &self.sent.fresh);
         }
     }
 
     fn ask_by_http2(&self) {
-        let mut connection = Http2::connect(self.web).unwrap();
+        let mut connection = Http2::connect(&self.web).unwrap();
         while self.go_on() {
             if connection.is_told_to_end() {
-                connection = Http2::connect(self.web).unwrap();
+                connection = Http2::connect(&self.web).unwrap();
             }
             // Told between the look and the request, it is not sent; anything else that ends it is a failure.
             match connection.get("http://h/required", &[("authorization", &self.bearer)]) {
@@ -164,7 +164,7 @@ impl Clients<'_> {
 
     fn ask_by_tls(&self) {
         while self.go_on() {
-            let door = TlsClient::new(self.authority, "api.test").front(self.secure);
+            let door = TlsClient::new(&self.authority, "api.test").front(&self.secure);
             self.ask(&mut Client::connect(door.address()), &self.sent.tls);
         }
     }
@@ -178,7 +178,7 @@ impl Clients<'_> {
             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
         while self.go_on() {
-            let mut wire = Wire::connect(self.web).unwrap();
+            let mut wire = Wire::connect(&self.web).unwrap();
             wire.send(&request_bytes("GET", "/required/ws", &fields)).unwrap();
             let head = Head::parse(wire.read_head().unwrap().expect("a WebSocket is answered"));
             assert!(head.start.contains(" 101 "), "{}", head.start);
@@ -252,11 +252,10 @@ fn years_of_changes_fail_no_request_lose_no_count_and_let_memory_be() {
     let good = fs::read_to_string(gateway.config_file()).unwrap();
     let other = good.replace("routes:\n", "routes:\n  - {name: more, path_prefix: /more, upstream: echo}\n");
     let bad = good.replace("path_prefix: /required", "path_prefixes: /required");
-    let web = gateway.address().clone();
     let clients = Clients {
-        web: &web,
-        secure: &secure,
-        authority: authority.certificate(),
+        web: gateway.address().clone(),
+        secure,
+        authority: authority.certificate().to_owned(),
         bearer: good_bearer(),
         ends: AtomicBool::new(false),
         sent: Sent::default(),
@@ -266,7 +265,7 @@ fn years_of_changes_fail_no_request_lose_no_count_and_let_memory_be() {
     let mut memory = Vec::new();
     thread::scope(|scope| {
         let ends = End(&clients.ends);
-        let workers: [(usize, fn(&Clients<'_>)); 5] = [
+        let workers: [(usize, fn(&Clients)); 5] = [
             (2, Clients::keep_asking),
             (1, Clients::ask_afresh),
             (1, Clients::ask_by_http2),
