@@ -272,9 +272,10 @@ fn years_of_changes_fail_no_request_lose_no_count_and_let_memory_be() {
             (1, Clients::ask_by_tls),
             (2, Clients::visit),
         ];
+        let clients = &clients;
         for (amount, work) in workers {
             for _ in 0..amount {
-                scope.spawn(|| work(&clients));
+                scope.spawn(move || work(clients));
             }
         }
         let run = |gateway: &Gateway, text: &str, code: i32| {
