@@ -233,7 +233,7 @@ fn show(gateway: &Gateway, issued: &Issued) {
 fn years_of_changes_fail_no_request_lose_no_count_and_let_memory_be() {
     let years = Years::asked_for();
     let (service, authority, secure) = (service(), Authority::new("root"), Address::Tcp(free_address()));
-    let issued = authority.server(&["api.test"]);
+    let issued = authority.server_until(&["api.test"], 2100);
     let listeners = format!(
         "address: \"{{listen}}\", http2: true}}\n  - {{name: secure, address: \"{secure}\", tls: {{certificates: \
          [{{certificate_file: tls.pem, private_key_file: tls.key}}]}}}}"

@@ -195,7 +195,7 @@ impl Prepared {
         let metrics = Arc::clone(&shared.metrics);
         let comparing = homes.keys.spawn(Arc::clone(&reloader).compare_with_file());
         let health = Arc::new(Health::starting(all_tried.clone()));
-        let upgrader = Arc::new(Upgrader::new(self.upgrade_socket, &reloader, &health));
+        let upgrader = Arc::new(Upgrader::new(self.upgrade_socket, &reloader, &health, self.take_over.clone()));
         // Whoever takes over opens when it may.
         let (open, is_open) = watch::channel(self.take_over.is_none());
         let opening = Opening { is_open, sockets: upgrader.sockets.clone() };

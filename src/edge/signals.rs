@@ -131,7 +131,11 @@ impl SignalWatch {
         let (metrics, upgrader) = (Arc::clone(&self.metrics), Arc::clone(&self.upgrader));
         let access_log = self.access_log.clone();
         spawn(move || {
-            wait_until_quiet(|| metrics.connections_open().max(metrics.requests_in_flight()), deadline);
+            let busy = || {
+                let finishing = metrics.connections_open().max(metrics.requests_in_flight());
+                finishing.max(i64::from(!upgrader.is_alone()))
+            };
+            wait_until_quiet(busy, deadline);
             let in_flight = metrics.requests_in_flight();
             upgrader.leave();
             end(access_log.as_deref(), in_flight);

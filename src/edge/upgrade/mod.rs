@@ -123,6 +123,8 @@ pub struct Upgrader {
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Whether one is going on, or this process has given way.
     is_under_way: AtomicBool,
+    /// The process that served before, which may still finish what it began.
+    predecessor: Option<TakeOver>,
     /// The process that serves now.
     successor: Mutex<Option<Successor>>,
 }
@@ -176,7 +178,12 @@ pub fn usual_socket(state_directory: Option<&Path>) -> Option<PathBuf> {
 
 impl Upgrader {
     /// For a process that is starting; sockets are handed over at `socket`.
-    pub fn new(socket: Option<PathBuf>, reloader: &Arc<Reloader>, health: &Arc<Health>) -> Self {
+    pub fn new(
+        socket: Option<PathBuf>,
+        reloader: &Arc<Reloader>,
+        health: &Arc<Health>,
+        predecessor: Option<TakeOver>,
+    ) -> Self {
         Self {
             reloader: Arc::clone(reloader),
             health: Arc::clone(health),
@@ -186,6 +193,7 @@ impl Upgrader {
             socket,
             turn: Arc::default(),
             is_under_way: AtomicBool::new(false),
+            predecessor,
             successor: Mutex::new(None),
         }
     }
@@ -213,6 +221,11 @@ impl Upgrader {
         // Whatever becomes of whoever asked, it is finished.
         let replacing = tokio::task::spawn_blocking(move || upgrader.replace_noting(turn));
         replacing.await.unwrap_or_else(|_| Err(UpgradeError::Failed("it was interrupted".to_owned())))
+    }
+
+    /// Whether the process before has ended: until then it tells this one what it counts, and this one passes it on.
+    pub fn is_alone(&self) -> bool {
+        self.predecessor.as_ref().is_none_or(TakeOver::is_alone)
     }
 
     /// Tells the process that serves now what was counted here since. For the end of this process.

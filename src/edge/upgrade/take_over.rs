@@ -4,7 +4,10 @@ use std::{
     env, fmt, io,
     os::{fd::AsFd as _, unix::net::UnixStream},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -27,6 +30,8 @@ const LONG: Duration = Duration::from_secs(60 * 60);
 pub struct TakeOver {
     notice: Arc<Notice>,
     conversation: Arc<Mutex<Conversation>>,
+    /// Whether the old process has ended, and said all that it counted.
+    is_alone: Arc<AtomicBool>,
 }
 
 /// Why a process that was started to take another's place cannot.
@@ -66,7 +71,7 @@ impl TakeOver {
         }
         let input = io::stdin().as_fd().try_clone_to_owned().map_err(|error| wrong(&error))?;
         let conversation = Arc::new(Mutex::new(Conversation::new(UnixStream::from(input))));
-        Ok(Some(Self { notice: Arc::new(notice), conversation }))
+        Ok(Some(Self { notice: Arc::new(notice), conversation, is_alone: Arc::default() }))
     }
 
     /// Where the sockets come from.
@@ -125,6 +130,7 @@ impl TakeOver {
             return Err(TakeOverError::Silent);
         }
         let (conversation, metrics) = (Arc::clone(&self.conversation), Arc::clone(metrics));
+        let is_alone = Arc::clone(&self.is_alone);
         let listening = thread::Builder::new().name("predecessor".to_owned()).spawn(move || {
             let mut conversation = conversation.lock().unwrap_or_else(PoisonError::into_inner);
             loop {
@@ -134,6 +140,7 @@ impl TakeOver {
                     Err(error) => {
                         let is_end = error.kind() == io::ErrorKind::UnexpectedEof;
                         log::info!("the process before has ended{}", if is_end { "" } else { " without a last word" });
+                        is_alone.store(true, Ordering::SeqCst);
                         return;
                     }
                 }
@@ -143,6 +150,11 @@ impl TakeOver {
             log::warn!("what the process before still counts is lost: {error}");
         }
         Ok(())
+    }
+
+    /// Whether nothing more is to be expected of the old process.
+    pub fn is_alone(&self) -> bool {
+        self.is_alone.load(Ordering::SeqCst)
     }
 
     fn conversation(&self) -> MutexGuard<'_, Conversation> {
