@@ -121,6 +121,14 @@ impl TakeOver {
     /// # Errors
     /// When the old process ended meanwhile; this one serves all the same.
     pub fn serves(&self, metrics: &Arc<Metrics>) -> Result<(), TakeOverError> {
+        let outcome = self.begin_to_lead(metrics);
+        if outcome.is_err() {
+            self.is_alone.store(true, Ordering::SeqCst);
+        }
+        outcome
+    }
+
+    fn begin_to_lead(&self, metrics: &Arc<Metrics>) -> Result<(), TakeOverError> {
         let mut conversation = self.conversation();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         conversation.tell(&FromNew::Serves { version }).map_err(TakeOverError::Lost)?;
