@@ -200,7 +200,7 @@ mod tests {
             "server: {treads: 4}",
             "server: {threads: four}",
             "server: {threads: 4000}",
-            "server: {upgrade_socket: a.sock}",
+            "server: {upgrade_socket: 5}",
             "log: {access: xml}",
             "token: {sources: []}",
             "token: {sources: [{cooky: a}]}",

@@ -2,7 +2,7 @@
 //! names them all.
 //!
 //! Whatever can fail is tried before anything is started, so that a process never half-starts.
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use pingora_core::{
@@ -12,7 +12,7 @@ use pingora_core::{
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    config::settings::{AccessFormat, Config, LogOutput, RevocationSource, Startup, StateDirectory},
+    config::settings::{AccessFormat, Config, Live, LogOutput, RevocationSource, Startup, StateDirectory},
     edge::{
         access_log::{AccessLog, Destination, Format},
         admin::{health::Health, status::History},
@@ -74,19 +74,13 @@ impl Assembly {
     /// A [`StartError`] that names the thing.
     pub fn new(config: Config, origin: Origin, take_over: Option<TakeOver>) -> Result<Self, StartError> {
         let Config { startup, live } = config;
-        let state = find_state_directory(&startup)?;
-        creation_mask::narrow();
-        check_addresses(&startup, take_over.as_ref().map_or(&[], TakeOver::addresses))?;
-        tls::choose_library();
-        open_files::allow(startup.clients.connections.total);
+        let state = prepare_process(&startup, take_over.as_ref())?;
         let metrics = Arc::new(Metrics::new().map_err(StartError::Metrics)?);
         let certificates = CertificateWatch::begin(&startup.listeners, &metrics).map_err(StartError::Certificates)?;
         let access_log = start_access_log(&startup, &metrics)?;
-        let cache = new_cache(&startup)?;
         let proxies = Arc::new(Proxies::from_environment());
         let sources = KeySources::new(&live.ruleset, &live.keys, &metrics, None);
-        let revocation = live.revocation.as_ref();
-        if sources.have_remote() || matches!(revocation, Some(RevocationSource::Remote(_))) {
+        if sources.have_remote() || matches!(live.revocation, Some(RevocationSource::Remote(_))) {
             proxies.faults().for_each(|fault| log::error!("{fault}"));
         }
         let store = key_store(&sources, &startup, &state)?;
@@ -95,9 +89,7 @@ impl Assembly {
         let refresher = KeyRefresher::new(homes.keys.clone(), Arc::clone(&proxies));
         let key_tasks = refresher.begin(&sources, &KeyTasks::default(), store.as_ref());
         let all_tried = sources.all_tried();
-        let issuers = live.ruleset.issuers.iter().map(|issuer| issuer.name.clone()).collect();
-        let revocations = RevocationKeeper::new(revocation, &state, issuers, startup.log.subject, Arc::clone(&metrics));
-        let revocations = Arc::new(revocations?);
+        let revocations = new_revocations(&startup, &live, &state, &metrics)?;
         let revocation_watch = RevocationWatch::new(Arc::clone(&revocations), homes.revocations.clone(), proxies);
         let upstreams = Arc::new(Upstreams::new(&live.upstreams).map_err(StartError::Upstream)?);
         let fixed = Fixed::of(&startup, &live.ruleset.limits);
@@ -106,7 +98,7 @@ impl Assembly {
             required_for_readiness: live.required_for_readiness(),
             assertions: Assertions::of(live.assertion.as_ref(), &state, startup.claims_cache)
                 .map_err(StartError::AssertionKey)?,
-            gatekeeper: Gatekeeper::new(live.ruleset, sources.slots.clone(), cache, 0)
+            gatekeeper: Gatekeeper::new(live.ruleset, sources.slots.clone(), new_cache(&startup)?, 0)
                 .with_revocations(Arc::clone(revocations.slot()))
                 .limiting_rates(None, clock::monotonic()),
             waiters: Arc::new(KeyWaiters::new(&sources)),
@@ -130,7 +122,6 @@ impl Assembly {
             store,
             upstream_task,
         };
-        let upgrade_socket = startup.server.upgrade_socket.clone().or_else(|| usual_socket(state.directory()));
         let reloader = Arc::new(Reloader {
             path: origin.path,
             fixed,
@@ -142,19 +133,8 @@ impl Assembly {
             reloads: Arc::default(),
             current: Mutex::new(running),
         });
-        let prepared = Prepared {
-            startup,
-            shared,
-            reloader,
-            all_tried,
-            certificates,
-            homes,
-            access_log,
-            sweeping,
-            upgrade_socket,
-            take_over,
-        };
-        Ok(prepared.assembled())
+        Ok(Prepared { startup, shared, reloader, all_tried, certificates, homes, access_log, sweeping, take_over }
+            .assembled())
     }
 
     /// Adds a service of another kind to the process, as the demonstration does.
@@ -185,7 +165,6 @@ struct Prepared {
     homes: Homes,
     access_log: Option<Arc<AccessLog>>,
     sweeping: Task,
-    upgrade_socket: Option<PathBuf>,
     take_over: Option<TakeOver>,
 }
 
@@ -195,7 +174,9 @@ impl Prepared {
         let metrics = Arc::clone(&shared.metrics);
         let comparing = homes.keys.spawn(Arc::clone(&reloader).compare_with_file());
         let health = Arc::new(Health::starting(all_tried.clone()));
-        let upgrader = Arc::new(Upgrader::new(self.upgrade_socket, &reloader, &health, self.take_over.clone()));
+        let written = startup.server.upgrade_socket.clone();
+        let upgrade_socket = written.or_else(|| usual_socket(reloader.state.directory()));
+        let upgrader = Arc::new(Upgrader::new(upgrade_socket, &reloader, &health, self.take_over.clone()));
         // Whoever takes over opens when it may.
         let (open, is_open) = watch::channel(self.take_over.is_none());
         let opening = Opening { is_open, sockets: upgrader.sockets.clone() };
@@ -221,6 +202,27 @@ impl Prepared {
         let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, reloader, upgrader };
         Assembly { server, signals, shared, _held: [sweeping, comparing] }
     }
+}
+
+/// What concerns the process as a whole, and can fail.
+fn prepare_process(startup: &Startup, take_over: Option<&TakeOver>) -> Result<StatePlace, StartError> {
+    let state = find_state_directory(startup)?;
+    creation_mask::narrow();
+    check_addresses(startup, take_over.map_or(&[], TakeOver::addresses))?;
+    tls::choose_library();
+    open_files::allow(startup.clients.connections.total);
+    Ok(state)
+}
+
+fn new_revocations(
+    startup: &Startup,
+    live: &Live,
+    state: &StatePlace,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<RevocationKeeper>, StartError> {
+    let issuers = live.ruleset.issuers.iter().map(|issuer| issuer.name.clone()).collect();
+    let (source, subject) = (live.revocation.as_ref(), startup.log.subject);
+    RevocationKeeper::new(source, state, issuers, subject, Arc::clone(metrics)).map(Arc::new)
 }
 
 async fn follow_names(upstreams: Arc<Upstreams>) {

@@ -268,7 +268,7 @@ mod tests {
     /// The lines of what is counted, but for those at zero and those that are each process's own.
     fn lines(metrics: &Metrics) -> Vec<String> {
         let text = metrics.render().unwrap();
-        let counted = text.lines().filter(|line| !line.starts_with("# HELP") && !line.contains("process_"));
+        let counted = text.lines().filter(|line| !line.starts_with('#') && !line.contains("process_"));
         let mut lines: Vec<String> = counted
             .filter(|line| {
                 line.contains("_total") || line.contains("_bucket") || line.contains("_sum") || line.contains("_count")
