@@ -65,6 +65,39 @@ impl Site {
     }
 }
 
+/// A path, more fields, the status of gRPC and of HTTP, the reason, the route.
+type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], u16, u16, &'r str, &'r str);
+
+#[track_caller]
+fn check_refused(site: &Site, client: &Http2, (path, more, code, status, reason, route): &Row<'_>) {
+    // The client has not said all of its own when it is refused.
+    let mut call = site.call(client, path, more);
+    let head = call.head();
+    let row = format!("{path} {reason}: {head:?}");
+    assert_eq!(
+        (head.status.as_u16(), head.headers["content-type"].as_bytes()),
+        (200, &b"application/grpc"[..]),
+        "{row}"
+    );
+    assert_eq!(head.headers["grpc-status"], code.to_string(), "{row}");
+    assert!(!head.headers["grpc-message"].is_empty() && !head.headers.contains_key("content-length"), "{row}");
+    assert_eq!(head.headers["cache-control"], "no-store", "{row}");
+    let challenge = head.headers.get("www-authenticate").map(|challenge| challenge.to_str().unwrap());
+    assert_eq!(challenge.is_some(), *status == 401 || *reason == "scope_insufficient", "{row}");
+    if let Some(challenge) = challenge.filter(|_| *reason == "token_expired") {
+        let error = challenge_parameters(challenge).into_iter().find(|(name, _)| name == "error");
+        assert_eq!(error.unwrap().1, "invalid_token", "{row}");
+    }
+    assert_eq!(head.headers.contains_key("retry-after"), *status == 429, "{row}");
+    assert_eq!(head.headers.contains_key("allow"), *status == 405, "{row}");
+    let (body, ending) = call.read_to_the_end();
+    assert!(body.is_empty() && matches!(ending, StreamEnding::Plain), "{row} {ending:?}");
+    let id = head.headers["x-request-id"].to_str().unwrap();
+    check_reported(&site.gateway, id, route, reason, *status, "POST");
+    let seen = site.calls.take();
+    assert_eq!(seen.len(), usize::from(*path == "/slow/silent"), "{row} {seen:?}");
+}
+
 #[test]
 fn a_refused_call_is_told_its_status_in_a_head_that_is_all_of_the_answer() {
     let site = Site::start("limits: {body_bytes: 1KiB}");
@@ -73,7 +106,6 @@ fn a_refused_call_is_told_its_status_in_a_head_that_is_all_of_the_answer() {
     let auth = ("authorization", good.as_str());
     assert_eq!(site.call(&client, "/seldom/first", &[]).head().status, 200);
     site.calls.take();
-    type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], u16, u16, &'r str, &'r str);
     let rows: &[Row<'_>] = &[
         ("/mine/a", &[], 16, 401, "token_missing", "mine"),
         ("/mine/a", &[("authorization", &expired)], 16, 401, "token_expired", "mine"),
@@ -90,34 +122,7 @@ fn a_refused_call_is_told_its_status_in_a_head_that_is_all_of_the_answer() {
         ("/down/a", &[], 14, 502, "upstream_unreachable", "down"),
         ("/slow/silent", &[], 4, 504, "upstream_timeout", "slow"),
     ];
-    for (path, more, code, status, reason, route) in rows {
-        // The client has not said all of its own when it is refused.
-        let mut call = site.call(&client, path, more);
-        let head = call.head();
-        let row = format!("{path} {reason}: {head:?}");
-        assert_eq!(
-            (head.status.as_u16(), head.headers["content-type"].as_bytes()),
-            (200, &b"application/grpc"[..]),
-            "{row}"
-        );
-        assert_eq!(head.headers["grpc-status"], code.to_string(), "{row}");
-        assert!(!head.headers["grpc-message"].is_empty() && !head.headers.contains_key("content-length"), "{row}");
-        assert_eq!(head.headers["cache-control"], "no-store", "{row}");
-        let challenge = head.headers.get("www-authenticate").map(|challenge| challenge.to_str().unwrap());
-        assert_eq!(challenge.is_some(), *status == 401 || *reason == "scope_insufficient", "{row}");
-        if let Some(challenge) = challenge.filter(|_| *reason == "token_expired") {
-            let error = challenge_parameters(challenge).into_iter().find(|(name, _)| name == "error");
-            assert_eq!(error.unwrap().1, "invalid_token", "{row}");
-        }
-        assert_eq!(head.headers.contains_key("retry-after"), *status == 429, "{row}");
-        assert_eq!(head.headers.contains_key("allow"), *status == 405, "{row}");
-        let (body, ending) = call.read_to_the_end();
-        assert!(body.is_empty() && matches!(ending, StreamEnding::Plain), "{row} {ending:?}");
-        let id = head.headers["x-request-id"].to_str().unwrap();
-        check_reported(&site.gateway, id, route, reason, *status, "POST");
-        let seen = site.calls.take();
-        assert_eq!(seen.len(), usize::from(*path == "/slow/silent"), "{row} {seen:?}");
-    }
+    rows.iter().for_each(|row| check_refused(&site, &client, row));
     // The connection is as good as before, and what is no call is refused as ever.
     let refused = client.request("POST", &format!("{BASE}/mine/a"), &[], Some(b"x"), &[]).unwrap();
     assert_eq!((refused.status, refused.header("content-type")), (401, Some("application/problem+json")));

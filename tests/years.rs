@@ -30,6 +30,7 @@ use crate::support::{
 };
 
 /// How much of everything there is.
+#[derive(Debug)]
 struct Years {
     reloads: usize,
     bad_reloads: usize,
@@ -221,135 +222,168 @@ fn check_ends_with(account: &Account, code: i32) {
     assert_eq!(account.code(), Some(code), "{}{}", account.stdout, account.stderr);
 }
 
-fn show(gateway: &Gateway, issued: &Issued) {
-    // The key first: a pair that does not match is not taken, and looked at again.
-    for (name, text) in [("tls.key", &issued.key), ("tls.pem", &issued.certificate)] {
-        let draft = gateway.folder().write("draft", text);
-        fs::rename(draft, gateway.folder().path().join(name)).unwrap();
+/// Whether something that happens `amount` times among `all` happens at this one.
+const fn is_due(at: usize, amount: usize, all: usize) -> bool {
+    at * amount / all < (at + 1) * amount / all
+}
+
+/// A gateway and what happens to it.
+struct Life {
+    gateway: Gateway,
+    secure: Address,
+    authority: Authority,
+    logs: [Reader; 2],
+    good: String,
+    bad: String,
+    /// All that served, the last one last.
+    processes: Vec<u32>,
+    /// Resident KiB at several moments.
+    memory: Vec<u64>,
+}
+
+impl Life {
+    fn begin(service: &Server) -> Self {
+        let (authority, secure) = (Authority::new("root"), Address::Tcp(free_address()));
+        let issued = authority.server_until(&["api.test"], 2100);
+        let listeners = format!(
+            "address: \"{{listen}}\", http2: true}}\n  - {{name: secure, address: \"{secure}\", tls: {{certificates: \
+             [{{certificate_file: tls.pem, private_key_file: tls.key}}]}}}}"
+        );
+        let routes = "  - {name: required, path_prefix: /required, upstream: echo}\n";
+        let builder = Gateway::builder(config("", routes).replace("address: \"{listen}\"}", &listeners));
+        let logs = ["out", "error"].map(|name| Reader::start(builder.folder().join(name)));
+        let gateway = builder
+            .set("upstream", service.address())
+            .file("keys.json", keys_file())
+            .file("tls.pem", issued.certificate.as_str())
+            .file("tls.key", issued.key.as_str())
+            .output_to(&logs[0].path, &logs[1].path)
+            .start();
+        let good = fs::read_to_string(gateway.config_file()).unwrap();
+        let bad = good.replace("path_prefix: /required", "path_prefixes: /required");
+        let processes = vec![gateway.id()];
+        Self { gateway, secure, authority, logs, good, bad, processes, memory: Vec::new() }
+    }
+
+    fn ask(&self, command: &str, text: &str, code: i32) {
+        fs::write(self.gateway.config_file(), text).unwrap();
+        check_ends_with(&self.gateway.run(&[command, "--admin", &self.gateway.admin_socket()]), code);
+    }
+
+    fn reload(&mut self, years: &Years) {
+        let other = self.good.replace("routes:\n", "routes:\n  - {name: more, path_prefix: /more, upstream: echo}\n");
+        for at in 0..years.reloads {
+            self.ask("reload", if at % 2 == 0 { &other } else { &self.good }, 0);
+            if is_due(at, years.bad_reloads, years.reloads) {
+                self.ask("reload", &self.bad, 1);
+            }
+            if at == years.reloads / 10 {
+                self.memory.push(resident(self.gateway.id()));
+            }
+        }
+        self.memory.push(resident(self.gateway.id()));
+        fs::write(self.gateway.config_file(), &self.good).unwrap();
+    }
+
+    /// Puts another certificate in the place of the one that is shown.
+    fn show(&self, issued: &Issued) {
+        // The key first: a pair that does not match is not taken, and looked at again.
+        for (name, text) in [("tls.key", &issued.key), ("tls.pem", &issued.certificate)] {
+            let draft = self.gateway.folder().write("draft", text);
+            fs::rename(draft, self.gateway.folder().path().join(name)).unwrap();
+        }
+    }
+
+    fn renew(&self, years: &Years) {
+        for year in (2101..).take(years.renewals) {
+            let before = ends_at(&self.gateway);
+            self.show(&self.authority.server_until(&["api.test"], year));
+            let is_new = || (ends_at(&self.gateway) > before).then_some(());
+            assert!(eventually(LONG, is_new).is_some(), "the certificate that ends in {year} is not shown");
+        }
+    }
+
+    fn upgrade(&mut self, years: &Years) {
+        for at in 0..years.upgrades {
+            // The log is not read for the time of every other upgrade.
+            self.logs.iter().for_each(|log| log.stands_still.store(at % 2 == 1, Ordering::SeqCst));
+            check_ends_with(&self.gateway.upgrade(), 0);
+            self.processes.push(self.gateway.id());
+            if is_due(at, years.failed_upgrades, years.upgrades) {
+                self.ask("upgrade", &self.bad, 1);
+                fs::write(self.gateway.config_file(), &self.good).unwrap();
+            }
+            self.show(&self.authority.server(&["api.test"]));
+        }
+        self.logs.iter().for_each(|log| log.stands_still.store(false, Ordering::SeqCst));
+        self.memory.push(resident(self.gateway.id()));
+    }
+
+    /// What was answered with this status, by the process that serves now and all before it.
+    fn counted(&self, code: &str) -> u64 {
+        let code = format!("code=\"{code}\"");
+        let is_asked_for =
+            |line: &str| line.starts_with("portcullis_http_requests_total{") && line.contains(code.as_str());
+        self.gateway.metric(is_asked_for) as u64
+    }
+
+    /// Everything that clients saw answered was counted, and nothing else; only the last process is left.
+    fn check_is_whole(&self, answers: u64, websockets: u64) {
+        let is_whole = || ((self.counted("200"), self.counted("101")) == (answers, websockets)).then_some(());
+        let counted =
+            format!("{} of {answers} answers, {} of {websockets} WebSockets", self.counted("200"), self.counted("101"));
+        assert!(eventually(LONG, is_whole).is_some(), "{counted}");
+        let total = self.gateway.metric(|line| line.starts_with("portcullis_http_requests_total{")) as u64;
+        assert_eq!(total, answers + websockets, "nothing else was answered");
+        let (last, before) = self.processes.split_last().unwrap();
+        let are_gone = || before.iter().all(|process| !is_portcullis(*process)).then_some(());
+        assert!(eventually(LONG, are_gone).is_some() && is_portcullis(*last));
+        // Twice what it was after the first reloads would be a leak; the last process has had its own share of all.
+        assert!(self.memory.iter().all(|later| *later < 2 * self.memory[0]), "resident KiB {:?}", self.memory);
     }
 }
 
 #[test]
 fn years_of_changes_fail_no_request_lose_no_count_and_let_memory_be() {
-    let years = Years::asked_for();
-    let (service, authority, secure) = (service(), Authority::new("root"), Address::Tcp(free_address()));
-    let issued = authority.server_until(&["api.test"], 2100);
-    let listeners = format!(
-        "address: \"{{listen}}\", http2: true}}\n  - {{name: secure, address: \"{secure}\", tls: {{certificates: \
-         [{{certificate_file: tls.pem, private_key_file: tls.key}}]}}}}"
-    );
-    let routes = "  - {name: required, path_prefix: /required, upstream: echo}\n";
-    let text = config("", routes).replace("address: \"{listen}\"}", &listeners);
-    let builder = Gateway::builder(text);
-    let logs = ["out", "error"].map(|name| Reader::start(builder.folder().join(name)));
-    let mut gateway = builder
-        .set("upstream", service.address())
-        .file("keys.json", keys_file())
-        .file("tls.pem", issued.certificate.as_str())
-        .file("tls.key", issued.key.as_str())
-        .output_to(&logs[0].path, &logs[1].path)
-        .start();
-    let good = fs::read_to_string(gateway.config_file()).unwrap();
-    let other = good.replace("routes:\n", "routes:\n  - {name: more, path_prefix: /more, upstream: echo}\n");
-    let bad = good.replace("path_prefix: /required", "path_prefixes: /required");
+    type Work = fn(&Clients);
+    let (years, service) = (Years::asked_for(), service());
+    let mut life = Life::begin(&service);
     let clients = Clients {
-        web: gateway.address().clone(),
-        secure,
-        authority: authority.certificate().to_owned(),
+        web: life.gateway.address().clone(),
+        secure: life.secure.clone(),
+        authority: life.authority.certificate().to_owned(),
         bearer: good_bearer(),
         ends: AtomicBool::new(false),
         sent: Sent::default(),
     };
     let began = Instant::now();
-    let mut processes = vec![gateway.id()];
-    let mut memory = Vec::new();
     thread::scope(|scope| {
+        let clients = &clients;
         let ends = End(&clients.ends);
-        let workers: [(usize, fn(&Clients)); 5] = [
+        let workers: [(usize, Work); 5] = [
             (2, Clients::keep_asking),
             (1, Clients::ask_afresh),
             (1, Clients::ask_by_http2),
             (1, Clients::ask_by_tls),
             (2, Clients::visit),
         ];
-        let clients = &clients;
         for (amount, work) in workers {
-            for _ in 0..amount {
-                scope.spawn(move || work(clients));
-            }
+            (0..amount).for_each(|_| drop(scope.spawn(move || work(clients))));
         }
-        let run = |gateway: &Gateway, text: &str, code: i32| {
-            fs::write(gateway.config_file(), text).unwrap();
-            check_ends_with(&gateway.run(&["reload", "--admin", &gateway.admin_socket()]), code);
-        };
-        for at in 0..years.reloads {
-            run(&gateway, if at % 2 == 0 { &other } else { &good }, 0);
-            if at * years.bad_reloads / years.reloads < (at + 1) * years.bad_reloads / years.reloads {
-                run(&gateway, &bad, 1);
-            }
-            if at == years.reloads / 10 {
-                memory.push(resident(gateway.id()));
-            }
-        }
-        memory.push(resident(gateway.id()));
-        fs::write(gateway.config_file(), &good).unwrap();
-        for at in 1..=years.renewals {
-            let before = ends_at(&gateway);
-            show(&gateway, &authority.server_until(&["api.test"], 2100 + at as i32));
-            let is_new = || (ends_at(&gateway) > before).then_some(());
-            assert!(eventually(LONG, is_new).is_some(), "certificate {at} is not shown");
-        }
-        for at in 0..years.upgrades {
-            // The log is not read for the time of every other upgrade.
-            logs.iter().for_each(|log| log.stands_still.store(at % 2 == 1, Ordering::SeqCst));
-            check_ends_with(&gateway.upgrade(), 0);
-            processes.push(gateway.id());
-            if at * years.failed_upgrades / years.upgrades < (at + 1) * years.failed_upgrades / years.upgrades {
-                fs::write(gateway.config_file(), &bad).unwrap();
-                let failed = gateway.run(&["upgrade", "--admin", &gateway.admin_socket()]);
-                check_ends_with(&failed, 1);
-                fs::write(gateway.config_file(), &good).unwrap();
-            }
-            show(&gateway, &authority.server(&["api.test"]));
-        }
-        logs.iter().for_each(|log| log.stands_still.store(false, Ordering::SeqCst));
-        memory.push(resident(gateway.id()));
+        life.reload(&years);
+        life.renew(&years);
+        life.upgrade(&years);
         drop(ends);
     });
-    let took = began.elapsed();
-    let sent = &clients.sent;
-    let load = |count: &AtomicU64| count.load(Ordering::SeqCst);
-    let requests: u64 = [&sent.kept, &sent.fresh, &sent.http2, &sent.tls].into_iter().map(load).sum();
-    let counted = |code: &str| {
-        let code = format!("code=\"{code}\"");
-        gateway.metric(|line| line.starts_with("portcullis_http_requests_total{") && line.contains(&code)) as u64
-    };
-    let all = || (counted("200"), counted("101")) == (requests, load(&sent.websockets));
-    let is_complete = eventually(LONG, || all().then_some(())).is_some();
-    let (answers, switches) = (counted("200"), counted("101"));
-    assert!(is_complete, "{answers} of {requests} answers and {switches} of {} WebSockets", load(&sent.websockets));
-    let total = gateway.metric(|line| line.starts_with("portcullis_http_requests_total{")) as u64;
-    assert_eq!(total, answers + switches, "nothing else was answered");
-    let last = processes.pop().unwrap();
-    let are_gone = || processes.iter().all(|process| !is_portcullis(*process)).then_some(());
-    assert!(eventually(LONG, are_gone).is_some() && is_portcullis(last));
-    // Twice what it was after the first reloads would be a leak; the last process has had its own share of all.
-    assert!(memory.iter().all(|later| *later < 2 * memory[0]), "resident KiB {memory:?}");
+    let (took, sent) = (began.elapsed().as_secs(), &clients.sent);
+    let [kept, fresh, http2, tls, websockets, echoes] =
+        [&sent.kept, &sent.fresh, &sent.http2, &sent.tls, &sent.websockets, &sent.echoes]
+            .map(|count| count.load(Ordering::SeqCst));
+    let answers = kept + fresh + http2 + tls;
+    life.check_is_whole(answers, websockets);
     println!(
-        "reloads {}, bad {}, upgrades {}, failed {}, certificates {}: {} s, {} answers (kept {}, fresh {}, HTTP/2 {}, TLS {}), \
-         {} WebSockets with {} echoes, 0 failed; resident KiB {memory:?}",
-        years.reloads,
-        years.bad_reloads,
-        years.upgrades,
-        years.failed_upgrades,
-        years.renewals + years.upgrades,
-        took.as_secs(),
-        requests,
-        load(&sent.kept),
-        load(&sent.fresh),
-        load(&sent.http2),
-        load(&sent.tls),
-        load(&sent.websockets),
-        load(&sent.echoes),
+        "{years:?} in {took} s: {answers} answers (kept {kept}, fresh {fresh}, HTTP/2 {http2}, TLS {tls}), {websockets} \
+         WebSockets with {echoes} echoes, none failed, none uncounted; resident KiB {:?}",
+        life.memory
     );
 }

@@ -127,12 +127,8 @@ impl Gateway {
     async fn send_to_https(&self, session: &mut Session, exchange: &mut Exchange, port: u16) -> Result<bool> {
         let location = {
             let request = self.request(session, &exchange.provenance);
-            exchange
-                .installed
-                .gatekeeper
-                .ruleset()
-                .shape(&request)
-                .map(|shape| redirect::location(&request, &shape, port))
+            let ruleset = exchange.installed.gatekeeper.ruleset();
+            ruleset.shape(&request).map(|shape| redirect::location(&request, &shape, port))
         };
         match location {
             Ok(location) => {

@@ -76,7 +76,7 @@ fn check_ended(kind: &str, ending: &StreamEnding, code: &str, text: &str) {
         }
         // Not as if it were whole.
         StreamEnding::Reset(Some(_)) if kind != GRPC => {}
-        ending => panic!("{kind}: {ending:?}"),
+        StreamEnding::Trailers(_) | StreamEnding::Plain | StreamEnding::Reset(_) => panic!("{kind}: {ending:?}"),
     }
 }
 

@@ -60,11 +60,12 @@ impl Http2 {
             let is_whole = body.is_none() && trailers.is_empty();
             let (response, mut stream) = sender.send_request(request, is_whole).ok()?;
             if let Some(body) = body {
-                stream.send_data(body, trailers.is_empty()).ok()?;
+                // Who is refused before all is said has an answer all the same (RFC 9113 §8.1).
+                let _ = stream.send_data(body, trailers.is_empty());
             }
             if !trailers.is_empty() {
                 let fields = trailers.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap()));
-                stream.send_trailers(fields.collect()).ok()?;
+                let _ = stream.send_trailers(fields.collect());
             }
             let response = response.await.ok()?;
             let (parts, mut reader) = response.into_parts();
