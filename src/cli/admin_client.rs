@@ -379,7 +379,7 @@ fn parse_answer(raw: &[u8]) -> Option<Answer> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::net::TcpListener;
 
@@ -409,7 +409,7 @@ mod tests {
     }
 
     /// Serves one connection: reads a request head, says `answer`, and keeps the connection open until the client goes.
-    fn serve(mut stream: impl Read + Write, answer: &str) -> String {
+    pub(in crate::cli) fn serve(mut stream: impl Read + Write, answer: &str) -> String {
         let mut request = Vec::new();
         let mut byte = [0];
         while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {

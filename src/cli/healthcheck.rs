@@ -64,19 +64,8 @@ pub fn run(arguments: &HealthcheckArguments, output: &mut dyn Write) -> Result<E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{io::Read, net::TcpListener};
-
-    /// Serves one connection: reads a request head, says `answer`, and keeps the connection open until the client goes.
-    fn serve(mut stream: impl Read + Write, answer: &str) -> String {
-        let mut request = Vec::new();
-        let mut byte = [0];
-        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
-            request.push(byte[0]);
-        }
-        stream.write_all(answer.as_bytes()).unwrap();
-        let _ = stream.read(&mut byte);
-        String::from_utf8(request).unwrap()
-    }
+    use crate::cli::admin_client::tests::serve;
+    use std::net::TcpListener;
 
     fn check(answer: &'static str, expected: Result<(ExitStatus, &str), &str>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

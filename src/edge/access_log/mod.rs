@@ -123,38 +123,18 @@ impl Drop for AccessLog {
 
 #[cfg(test)]
 mod tests {
-    use super::{AccessLog, AccessLogError, Destination, Format, Record, queue};
+    use super::{AccessLog, AccessLogError, Destination, Format, Record, queue, record::tests::BARE};
     use prometheus::IntCounter;
     use std::io::Read as _;
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
     use std::process::Command;
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::Duration;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn record(request_id: &str) -> Record<'_> {
-        Record {
-            time: UNIX_EPOCH,
-            request_id,
-            trace_id: None,
-            client_ip: None,
-            method: b"GET",
-            host: None,
-            path: b"/",
-            protocol: "HTTP/1.1",
-            tls: None,
-            user_agent: None,
-            status: 200,
-            duration: Duration::ZERO,
-            bytes_in: 0,
-            bytes_out: 0,
-            route: "-",
-            upstream: None,
-            server: None,
-            upstream_duration: None,
-            auth: None,
-        }
+        Record { request_id, status: 200, ..BARE }
     }
 
     fn counter() -> IntCounter {

@@ -226,7 +226,7 @@ fn cut(bytes: &[u8], bytes_max: usize) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{AuthRecord, Format, ObservedRecord, Record, gap_line};
     use crate::gate::json::{Json, Object};
     use proptest::prelude::*;
@@ -234,7 +234,8 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::{Duration, UNIX_EPOCH};
 
-    const BARE: Record<'static> = Record {
+    /// A request of which nothing is known.
+    pub(in crate::edge::access_log) const BARE: Record<'static> = Record {
         time: UNIX_EPOCH,
         request_id: "r1",
         trace_id: None,
