@@ -52,5 +52,7 @@ pub fn run(arguments: &RunArguments, _output: &mut dyn Write) -> Result<ExitStat
         ConfigSource::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
         ConfigSource::StandardInput => None,
     };
-    Assembly::new(config, Origin { path, sha256: loaded.sha256 }).map_err(CommandError::failed)?.run()
+    Assembly::new(config, Origin { path, sha256: loaded.sha256, includes: loaded.includes })
+        .map_err(CommandError::failed)?
+        .run()
 }

@@ -119,6 +119,8 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Where state is kept.
     pub state_directory: StateDirectory,
+    /// Whether the configuration is reloaded when its files change.
+    pub watches_files: bool,
 }
 
 /// Where state is kept.

@@ -30,6 +30,12 @@ pub(in crate::config) fn server(top: &Section<'_>, context: &mut Context<'_>) ->
         grace_period,
         drain_delay,
         state_directory,
+        watches_files: section.choice(
+            "reload",
+            &[("on_request", false), ("watch", true)],
+            false,
+            &mut context.problems,
+        ),
     }
 }
 

@@ -5,6 +5,7 @@
 //! to them. What left ends: its tasks at once, its requests when they are answered.
 mod fixed;
 mod record;
+mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,13 +16,12 @@ pub use record::{LastReload, Origin, ReloadError, Reloads};
 
 use crate::{
     config::{
-        bounds::DOCUMENT_BYTES_MAX,
         load::{self, Loaded, Secrets},
         settings::{Config, Live, RevocationSource},
     },
     edge::{
         assertions::Assertions,
-        clock, files,
+        clock,
         installed::{Installed, Parts},
         issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyTasks, KeyWaiters},
         proxy::Shared,
@@ -67,8 +67,10 @@ pub struct Reloader {
 pub struct Running {
     /// Counts configurations.
     pub generation: u64,
-    /// Digest of its text.
+    /// Digest of its text and of what it includes.
     pub sha256: String,
+    /// Paths and patterns of what it includes.
+    pub includes: Vec<String>,
     /// The slots and doors of its issuers.
     pub sources: KeySources,
     /// What keeps them fresh.
@@ -106,16 +108,23 @@ impl Reloader {
         outcome
     }
 
-    /// Looks again and again whether the file is what is in force, for the metric.
+    /// Looks again and again whether the files are what is in force, for the metric; where that is wanted, what they say is
+    /// put in force once they have been the same for two looks, and is tried once.
     pub async fn compare_with_file(self: Arc<Self>) {
         let Some(path) = self.path.clone() else { return };
+        let mut watch = watch::ChangeWatch::default();
         loop {
             let path = path.clone();
-            let read = move || files::read_file(&path, DOCUMENT_BYTES_MAX as u64);
-            if let Ok(text) = tokio::task::spawn_blocking(read).await {
-                let running = self.current.lock().await;
-                let is_same = text.is_ok_and(|text| load::sha256(&text) == running.sha256);
+            let includes = self.current.lock().await.includes.clone();
+            let digest = move || load::digest_of(&path, &includes, &World);
+            if let Ok(digest) = tokio::task::spawn_blocking(digest).await {
+                let is_same = digest.as_ref() == Some(&self.current.lock().await.sha256);
                 self.shared.metrics.config_is_outdated(!is_same);
+                if self.fixed.watches_files() && watch.look(digest, is_same) {
+                    // What became of it is told where everybody looks.
+                    drop(self.reload("a changed file").await);
+                    continue;
+                }
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -137,7 +146,7 @@ impl Reloader {
     async fn replace(&self, current: &mut Running) -> Result<Vec<String>, ReloadError> {
         let path = self.path.clone().ok_or(ReloadError::NoFile)?;
         let loaded = tokio::task::spawn_blocking(move || load::load(&path, &World, Secrets::Read));
-        let Loaded { config, problems, sha256, .. } = loaded.await.map_err(|_| ReloadError::Interrupted)?;
+        let Loaded { config, problems, sha256, includes, .. } = loaded.await.map_err(|_| ReloadError::Interrupted)?;
         let Some(Config { startup, live }) = config else { return Err(ReloadError::Wrong(problems.render())) };
         let fixed = Fixed::of(&startup, &live.ruleset.limits).differences(&self.fixed);
         if !fixed.is_empty() {
@@ -149,6 +158,7 @@ impl Reloader {
             .map(|problem| problems.render_one(problem).lines().next().unwrap_or_default().to_owned())
             .collect();
         self.install(current, live, sha256, &mut warnings).await?;
+        current.includes = includes;
         Ok(warnings)
     }
 

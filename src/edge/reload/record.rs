@@ -12,8 +12,10 @@ use crate::{edge::clock, gate::time::UnixTime};
 pub struct Origin {
     /// Its file; nothing where it cannot be read again.
     pub path: Option<PathBuf>,
-    /// Digest of its text in hexadecimal digits.
+    /// Digest of its text and of what it includes, in hexadecimal digits.
     pub sha256: String,
+    /// Paths and patterns of what it includes.
+    pub includes: Vec<String>,
 }
 
 /// Why a configuration did not come into force.
