@@ -128,6 +128,7 @@ impl Assembly {
         let running = Running {
             generation: 0,
             sha256: origin.sha256,
+            includes_read: origin.includes.clone(),
             includes: origin.includes,
             revocation_task: live.revocation.as_ref().map(|source| revocation_watch.watch(source)),
             revocation: live.revocation,

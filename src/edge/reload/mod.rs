@@ -71,6 +71,8 @@ pub struct Running {
     pub sha256: String,
     /// Paths and patterns of what it includes.
     pub includes: Vec<String>,
+    /// Those of what was read last, which may be another configuration that did not come into force.
+    pub includes_read: Vec<String>,
     /// The slots and doors of its issuers.
     pub sources: KeySources,
     /// What keeps them fresh.
@@ -115,12 +117,19 @@ impl Reloader {
         let mut watch = watch::ChangeWatch::default();
         loop {
             let path = path.clone();
-            let includes = self.current.lock().await.includes.clone();
-            let digest = move || load::digest_of(&path, &includes, &World);
-            if let Ok(digest) = tokio::task::spawn_blocking(digest).await {
+            let (in_force, read) = {
+                let running = self.current.lock().await;
+                (running.includes.clone(), running.includes_read.clone())
+            };
+            let digests = move || {
+                let digest = load::digest_of(&path, &in_force, &World);
+                let of_read = if read == in_force { digest.clone() } else { load::digest_of(&path, &read, &World) };
+                (digest, of_read)
+            };
+            if let Ok((digest, of_read)) = tokio::task::spawn_blocking(digests).await {
                 let is_same = digest.as_ref() == Some(&self.current.lock().await.sha256);
                 self.shared.metrics.config_is_outdated(!is_same);
-                if self.fixed.watches_files() && watch.look(digest, is_same) {
+                if self.fixed.watches_files() && watch.look(of_read, is_same) {
                     // What became of it is told where everybody looks.
                     drop(self.reload("a changed file").await);
                     continue;
@@ -147,6 +156,7 @@ impl Reloader {
         let path = self.path.clone().ok_or(ReloadError::NoFile)?;
         let loaded = tokio::task::spawn_blocking(move || load::load(&path, &World, Secrets::Read));
         let Loaded { config, problems, sha256, includes, .. } = loaded.await.map_err(|_| ReloadError::Interrupted)?;
+        current.includes_read.clone_from(&includes);
         let Some(Config { startup, live }) = config else { return Err(ReloadError::Wrong(problems.render())) };
         let fixed = Fixed::of(&startup, &live.ruleset.limits).differences(&self.fixed);
         if !fixed.is_empty() {
