@@ -1,3 +1,4 @@
+//! Included files: what they are, what is wrong with them, and that it makes no difference how a configuration is split.
 use proptest::prelude::*;
 
 use super::*;
