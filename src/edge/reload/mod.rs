@@ -12,7 +12,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
 pub use fixed::Fixed;
-pub use record::{LastReload, Origin, ReloadError, Reloads};
+pub use record::{LastReload, Origin, ReloadError, Reloads, TextInForce};
 
 use crate::{
     config::{
@@ -67,12 +67,8 @@ pub struct Reloader {
 pub struct Running {
     /// Counts configurations.
     pub generation: u64,
-    /// Digest of its text and of what it includes.
-    pub sha256: String,
-    /// Paths and patterns of what it includes.
-    pub includes: Vec<String>,
-    /// Those of what was read last, which may be another configuration that did not come into force.
-    pub includes_read: Vec<String>,
+    /// By what its text is known.
+    pub text: TextInForce,
     /// The slots and doors of its issuers.
     pub sources: KeySources,
     /// What keeps them fresh.
@@ -119,7 +115,7 @@ impl Reloader {
             let path = path.clone();
             let (in_force, read) = {
                 let running = self.current.lock().await;
-                (running.includes.clone(), running.includes_read.clone())
+                (running.text.includes.clone(), running.text.includes_read.clone())
             };
             let digests = move || {
                 let digest = load::digest_of(&path, &in_force, &World);
@@ -127,7 +123,7 @@ impl Reloader {
                 (digest, of_read)
             };
             if let Ok((digest, of_read)) = tokio::task::spawn_blocking(digests).await {
-                let is_same = digest.as_ref() == Some(&self.current.lock().await.sha256);
+                let is_same = digest.as_ref() == Some(&self.current.lock().await.text.sha256);
                 self.shared.metrics.config_is_outdated(!is_same);
                 if self.fixed.watches_files() && watch.look(of_read, is_same) {
                     // What became of it is told where everybody looks.
@@ -156,7 +152,7 @@ impl Reloader {
         let path = self.path.clone().ok_or(ReloadError::NoFile)?;
         let loaded = tokio::task::spawn_blocking(move || load::load(&path, &World, Secrets::Read));
         let Loaded { config, problems, sha256, includes, .. } = loaded.await.map_err(|_| ReloadError::Interrupted)?;
-        current.includes_read.clone_from(&includes);
+        current.text.includes_read.clone_from(&includes);
         let Some(Config { startup, live }) = config else { return Err(ReloadError::Wrong(problems.render())) };
         let fixed = Fixed::of(&startup, &live.ruleset.limits).differences(&self.fixed);
         if !fixed.is_empty() {
@@ -168,7 +164,7 @@ impl Reloader {
             .map(|problem| problems.render_one(problem).lines().next().unwrap_or_default().to_owned())
             .collect();
         self.install(current, live, sha256, &mut warnings).await?;
-        current.includes = includes;
+        current.text.includes = includes;
         Ok(warnings)
     }
 
@@ -232,13 +228,13 @@ impl Reloader {
         self.shared.installed.store(Arc::clone(&installed));
         before.gatekeeper.hand_over_keys(&installed.gatekeeper);
         sources.tell_in_force(metrics, Some(&current.sources));
-        metrics.config_in_force(&sha256, Some(&current.sha256), clock::unix_time());
+        metrics.config_in_force(&sha256, Some(&current.text.sha256), clock::unix_time());
         if !keeps_list || !same_remote(current.revocation.as_ref(), source) {
             current.revocation_task = source.map(|source| self.revocations.watch(source));
         }
         current.revocation = live.revocation;
         (current.sources, current.key_tasks, current.store) = (sources, key_tasks, store);
-        (current.upstream_task, current.sha256) = (upstream_task, sha256);
+        (current.upstream_task, current.text.sha256) = (upstream_task, sha256);
         Ok(())
     }
 

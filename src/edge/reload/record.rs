@@ -18,6 +18,24 @@ pub struct Origin {
     pub includes: Vec<String>,
 }
 
+/// By what the text of the configuration in force is known.
+#[derive(Clone, Debug)]
+pub struct TextInForce {
+    /// Digest of it and of what it includes.
+    pub sha256: String,
+    /// Paths and patterns of what it includes.
+    pub includes: Vec<String>,
+    /// Those of what was read last, which may be another configuration that did not come into force.
+    pub includes_read: Vec<String>,
+}
+
+impl TextInForce {
+    /// Of a configuration with this digest, which includes these.
+    pub fn new(sha256: String, includes: Vec<String>) -> Self {
+        Self { sha256, includes_read: includes.clone(), includes }
+    }
+}
+
 /// Why a configuration did not come into force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReloadError {
