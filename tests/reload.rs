@@ -1,4 +1,7 @@
 //! Another configuration comes into force while the process serves: all of it or nothing, without a request that fails.
+mod files;
+mod kept;
+
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,

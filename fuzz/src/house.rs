@@ -71,6 +71,10 @@ impl Surroundings for World {
         if bytes.len() as u64 > bytes_max { Err(ReadError::TooLarge { bytes_max }) } else { Ok(bytes.to_vec()) }
     }
 
+    fn names_in(&self, _: &Path) -> Result<Vec<String>, ReadError> {
+        Err(ReadError::NotFound)
+    }
+
     fn variable(&self, name: &str) -> Option<String> {
         self.variables.get(name).map(|value| (*value).to_owned())
     }

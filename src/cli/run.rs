@@ -61,5 +61,6 @@ fn assemble(arguments: &RunArguments, take_over: Option<TakeOver>) -> Result<Ass
         ConfigSource::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
         ConfigSource::StandardInput => None,
     };
-    Assembly::new(config, Origin { path, sha256: loaded.sha256 }, take_over).map_err(CommandError::failed)
+    let origin = Origin { path, sha256: loaded.sha256, includes: loaded.includes };
+    Assembly::new(config, origin, take_over).map_err(CommandError::failed)
 }

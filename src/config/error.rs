@@ -108,6 +108,14 @@ impl Problems {
         &self.sources
     }
 
+    /// A place in words, for a message that is about the place `beside`: `line 3`, or `line 3 of routes.d/a.yaml`.
+    pub fn place(&self, position: Position, beside: Position) -> String {
+        match self.sources.source(position.source).filter(|_| position.source != beside.source) {
+            Some(source) => format!("line {} of {}", position.line, source.name()),
+            None => format!("line {}", position.line),
+        }
+    }
+
     /// Adds a problem. The same message at the same place (an anchor that is used twice) is kept once; beyond
     /// [`PROBLEMS_MAX`] problems are only counted.
     pub fn add(&mut self, problem: ConfigError) {

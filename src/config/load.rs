@@ -1,10 +1,11 @@
 //! From a file or a text to a configuration: everything that is wrong with it, in one run. The one door of this floor.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::bounds::DOCUMENT_BYTES_MAX;
 use crate::config::error::{ConfigError, Problems};
 use crate::config::expand::expand;
 use crate::config::field::Field;
+use crate::config::include;
 use crate::config::key_path::KeyPath;
 use crate::config::parse::{self, context::Context};
 use crate::config::settings::{Admin, Config};
@@ -41,8 +42,10 @@ pub struct Loaded {
     pub problems: Problems,
     /// The secret files that were not read; none with [`Secrets::Read`].
     pub skipped: Vec<SkippedSecret>,
-    /// SHA-256 of the text, in hexadecimal digits; empty when it could not be read.
+    /// SHA-256 of the text and of all that it includes, in hexadecimal digits; empty when it could not be read.
     pub sha256: String,
+    /// The paths and patterns of what it includes, for [`digest_of`].
+    pub includes: Vec<String>,
 }
 
 /// Reads the configuration in a file; relative paths in it start from its directory.
@@ -56,7 +59,7 @@ pub fn load(path: &Path, surroundings: &dyn Surroundings, secrets: Secrets) -> L
             let source = problems.add_source(name, "");
             let message = format!("cannot read the configuration: {error}");
             problems.add(ConfigError::error(Position::whole(source), &KeyPath::root(), message));
-            Loaded { config: None, problems, skipped: Vec::new(), sha256: String::new() }
+            Loaded { config: None, problems, skipped: Vec::new(), sha256: String::new(), includes: Vec::new() }
         }
     }
 }
@@ -91,14 +94,38 @@ pub fn load_text(
     secrets: Secrets,
 ) -> Loaded {
     let mut context = Context::new(directory, surroundings, secrets);
+    let mut included = include::Included::default();
     let config = yaml::parse(name, text, &mut context.problems).and_then(|mut node| {
         expand(&mut node, context.surroundings(), &mut context.problems);
+        included = include::merge(&mut node, directory, surroundings, &mut context.problems);
         parse::config(&Field::root(&node), &mut context)
     });
     let Context { problems, skipped, .. } = context;
     // Problems of the text itself, such as a key that is there twice, spoil what was made of it.
     let config = config.filter(|_| !problems.has_errors());
-    Loaded { config, problems, skipped, sha256: sha256(text) }
+    let sha256 = digest(text, &included.files);
+    Loaded { config, problems, skipped, sha256, includes: included.patterns }
+}
+
+/// The digest that the configuration in a file has now, without understanding it; `includes` are those of what is in
+/// force, so that a file which includes others has another digest in any case. Nothing where something cannot be read.
+pub fn digest_of(path: &Path, includes: &[String], surroundings: &dyn Surroundings) -> Option<String> {
+    let bytes_max = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX);
+    let text = surroundings.read_file(path, bytes_max).ok()?;
+    Some(digest(&text, &include::texts(includes, &directory_of(path), surroundings)?))
+}
+
+/// Of a text alone it is that of the text, as `sha256sum` says it; else of all texts, each behind its length.
+fn digest(text: &[u8], included: &[(PathBuf, Vec<u8>)]) -> String {
+    if included.is_empty() {
+        return sha256(text);
+    }
+    let mut all = Vec::new();
+    for text in std::iter::once(text).chain(included.iter().map(|(_, text)| text.as_slice())) {
+        all.extend_from_slice(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        all.extend_from_slice(text);
+    }
+    sha256(&all)
 }
 
 /// By what a text is known: SHA-256 in hexadecimal digits.

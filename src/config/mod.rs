@@ -9,6 +9,7 @@ pub mod difference;
 pub mod error;
 pub mod expand;
 pub mod field;
+pub mod include;
 pub mod key_path;
 pub mod keys;
 pub mod load;

@@ -121,6 +121,8 @@ pub struct Server {
     pub state_directory: StateDirectory,
     /// Where sockets are handed over in an upgrade; nothing for the usual place.
     pub upgrade_socket: Option<PathBuf>,
+    /// Whether the configuration is reloaded when its files change.
+    pub watches_files: bool,
 }
 
 /// Where state is kept.

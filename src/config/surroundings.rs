@@ -14,6 +14,12 @@ pub trait Surroundings {
     /// Says why there are none. A file of more than `bytes_max` bytes is [`ReadError::TooLarge`] and is not read whole.
     fn read_file(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError>;
 
+    /// The names of what is in a directory, in any order.
+    ///
+    /// # Errors
+    /// Says why there are none.
+    fn names_in(&self, directory: &Path) -> Result<Vec<String>, ReadError>;
+
     /// The value of an environment variable; `None` when it is not set (or is no text).
     fn variable(&self, name: &str) -> Option<String>;
 }
@@ -139,6 +145,12 @@ pub(crate) mod given {
         fn read_file(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
             let bytes = self.files.get(path).ok_or(ReadError::NotFound)?;
             if bytes.len() as u64 > bytes_max { Err(ReadError::TooLarge { bytes_max }) } else { Ok(bytes.clone()) }
+        }
+
+        fn names_in(&self, directory: &Path) -> Result<Vec<String>, ReadError> {
+            let inside = self.files.keys().filter(|path| path.parent() == Some(directory));
+            let names: Vec<String> = inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+            if names.is_empty() { Err(ReadError::NotFound) } else { Ok(names) }
         }
 
         fn variable(&self, name: &str) -> Option<String> {

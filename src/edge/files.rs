@@ -71,6 +71,25 @@ pub fn read_text_file(path: &Path, bytes_max: u64) -> Result<String, FileError> 
     })
 }
 
+/// The names of what is in a directory, in the order of the file system; an empty path is the working directory.
+///
+/// # Errors
+/// A [`FileError`] that names the directory and the cause; a name that is not UTF-8 is one.
+pub fn names_in(directory: &Path) -> Result<Vec<String>, FileError> {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let failed = |cause| FileError { path: directory.to_owned(), cause };
+    let entries = std::fs::read_dir(directory).map_err(|error| failed(cause_of(&error)))?;
+    entries
+        .map(|entry| {
+            let name = entry.map_err(|error| failed(cause_of(&error)))?.file_name();
+            let odd = |name: std::ffi::OsString| {
+                failed(FileErrorCause::Other(format!("the name of the file {} is not UTF-8", name.display())))
+            };
+            name.into_string().map_err(odd)
+        })
+        .collect()
+}
+
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileErrorCause> {
     // Asked before opening: to open a pipe that nobody writes to would wait for ever.
     if !std::fs::metadata(path).map_err(|error| cause_of(&error))?.is_file() {

@@ -29,7 +29,7 @@ use crate::{
         proxy::Shared,
         readiness::Readiness,
         rejections::RecentRejections,
-        reload::{Fixed, Origin, Reloader, Running},
+        reload::{Fixed, Origin, Reloader, Running, TextInForce},
         report::Reporter,
         revocations::{RevocationKeeper, RevocationWatch},
         services::{Opening, add_background},
@@ -114,7 +114,7 @@ impl Assembly {
         let sweeping = revocation_watch.sweep();
         let running = Running {
             generation: 0,
-            sha256: origin.sha256,
+            text: TextInForce::new(origin.sha256, origin.includes),
             revocation_task: live.revocation.as_ref().map(|source| revocation_watch.watch(source)),
             revocation: live.revocation,
             sources,

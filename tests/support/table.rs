@@ -45,6 +45,10 @@ impl Surroundings for KeysOnly {
         }
     }
 
+    fn names_in(&self, _: &Path) -> Result<Vec<String>, ReadError> {
+        Err(ReadError::NotFound)
+    }
+
     fn variable(&self, _: &str) -> Option<String> {
         None
     }

@@ -69,7 +69,11 @@ pub const KEYS: &[Key] = &[
         Shape::Mapping(route::DEFAULTS),
         "what holds for every route that does not say otherwise: any key of a route but its name and what it matches",
     ),
-    Key::later("include"),
+    Key::optional(
+        "include",
+        Shape::List { of: &Shape::Text, least: 0 },
+        "files, also with `*` and `?` in their names, that hold more issuers, routes and upstreams",
+    ),
     Key::required(
         "routes",
         Shape::List { of: &Shape::Mapping(route::KEYS), least: 1 },
@@ -197,6 +201,12 @@ pub const SERVER: &[Key] = &[
         Shape::Text,
         "where listening sockets are handed over in an upgrade, in a directory that nobody else may enter; without it \
          $RUNTIME_DIRECTORY/upgrade.sock, else upgrade.sock in the state directory",
+    ),
+    Key::with_default(
+        "reload",
+        Shape::Choice(&["on_request", "watch"]),
+        "on_request",
+        "when the configuration is read again: when that is asked for, or also when its file or an included one changed",
     ),
 ];
 

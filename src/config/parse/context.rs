@@ -139,7 +139,8 @@ impl Unique {
         problems: &mut Problems,
     ) -> bool {
         if let Some(first) = self.seen.get(text) {
-            let problem = field.error(format!("{what} is there twice, first in line {}", first.line));
+            let place = problems.place(*first, field.position());
+            let problem = field.error(format!("{what} is there twice, first in {place}"));
             problems.add(problem);
             return false;
         }

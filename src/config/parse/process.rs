@@ -33,6 +33,12 @@ pub(in crate::config) fn server(top: &Section<'_>, context: &mut Context<'_>) ->
         drain_delay,
         state_directory,
         upgrade_socket,
+        watches_files: section.choice(
+            "reload",
+            &[("on_request", false), ("watch", true)],
+            false,
+            &mut context.problems,
+        ),
     }
 }
 

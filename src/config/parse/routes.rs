@@ -115,11 +115,9 @@ pub(in crate::config) fn table(
         let (Some(((first, _), name)), Some(((second, _), other))) = (of(conflict.first), of(conflict.second)) else {
             continue;
         };
-        let place = first.position();
-        let message = format!(
-            "the route `{other}` takes the same requests as `{name}` in line {}, column {}",
-            place.line, place.column
-        );
+        let place = context.problems.place(first.position(), second.position());
+        let column = first.position().column;
+        let message = format!("the route `{other}` takes the same requests as `{name}` in {place}, column {column}");
         let hint = "give one of them another host, path, method or listener";
         context.problems.add(second.error(message).with_hint(hint));
     }

@@ -37,6 +37,8 @@ pub use waiters::{AllTried, KeyWaiters, Refreshed};
 #[derive(Debug)]
 struct FileIssuer {
     name: Box<str>,
+    /// Its `iss`: where that changes, the slot of the one before is handed over and must not be this one.
+    identifier: Box<str>,
     file: KeyFile,
     algorithms: Algorithms,
     slot: Arc<KeySlot>,
@@ -68,7 +70,7 @@ impl KeySources {
                 // No key, no token: what was not read cannot let anybody in.
                 KeySource::Unread => Arc::new(KeySlot::fixed(Arc::new(KeySet::default()))),
                 KeySource::File(file) => {
-                    let known = before.and_then(|before| before.same_file(&issuer.name, file, issuer.algorithms));
+                    let known = before.and_then(|before| before.same_file(issuer, file));
                     let issuer = known.unwrap_or_else(|| Arc::new(new_file(file, issuer, counters)));
                     let slot = Arc::clone(&issuer.slot);
                     all.files.push((id, issuer));
@@ -137,9 +139,11 @@ impl KeySources {
         self.remotes.iter().map(|(_, known)| known).find(|known| is_same(known)).map(Arc::clone)
     }
 
-    fn same_file(&self, name: &str, file: &KeyFile, algorithms: Algorithms) -> Option<Arc<FileIssuer>> {
-        let is_same =
-            |known: &FileIssuer| *known.name == *name && known.file.path == file.path && known.algorithms == algorithms;
+    fn same_file(&self, issuer: &Issuer, file: &KeyFile) -> Option<Arc<FileIssuer>> {
+        let is_same = |known: &FileIssuer| {
+            (&known.name, &known.identifier) == (&issuer.name, &issuer.identifier)
+                && (&known.file.path, known.algorithms) == (&file.path, issuer.algorithms)
+        };
         self.files.iter().map(|(_, known)| known).find(|known| is_same(known)).map(Arc::clone)
     }
 }
@@ -159,6 +163,7 @@ fn new_remote(remote: &RemoteKeys, issuer: &Issuer, metrics: (FetchMetrics, Issu
 fn new_file(file: &KeyFile, issuer: &Issuer, metrics: IssuerMetrics) -> FileIssuer {
     FileIssuer {
         name: issuer.name.clone(),
+        identifier: issuer.identifier.clone(),
         file: file.clone(),
         algorithms: issuer.algorithms,
         slot: Arc::new(KeySlot::file(Arc::clone(&file.set), clock::monotonic(), clock::unix_time())),

@@ -18,6 +18,11 @@ pub struct Fixed {
 }
 
 impl Fixed {
+    /// Whether the configuration is reloaded when its files change.
+    pub const fn watches_files(&self) -> bool {
+        self.server.watches_files
+    }
+
     /// Those of a configuration.
     pub fn of(startup: &Startup, limits: &RequestLimits) -> Self {
         Self {
@@ -52,6 +57,7 @@ impl Fixed {
             ("server.drain_delay", now.server.drain_delay != was.server.drain_delay),
             ("server.state_directory", now.server.state_directory != was.server.state_directory),
             ("server.upgrade_socket", now.server.upgrade_socket != was.server.upgrade_socket),
+            ("server.reload", now.server.watches_files != was.server.watches_files),
             ("log", now.log != was.log),
             ("claims_cache", now.claims_cache != was.claims_cache),
             ("limits.header_timeout", limits.timeouts.head != before.timeouts.head),

@@ -5,23 +5,23 @@
 //! to them. What left ends: its tasks at once, its requests when they are answered.
 mod fixed;
 mod record;
+mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::Mutex;
 
 pub use fixed::Fixed;
-pub use record::{LastReload, Origin, ReloadError, Reloads};
+pub use record::{LastReload, Origin, ReloadError, Reloads, TextInForce};
 
 use crate::{
     config::{
-        bounds::DOCUMENT_BYTES_MAX,
         load::{self, Loaded, Secrets},
         settings::{Config, Live, RevocationSource},
     },
     edge::{
         assertions::Assertions,
-        clock, files,
+        clock,
         installed::{Installed, Parts},
         issuer_keys::{KeyRefresher, KeySources, KeyStore, KeyTasks, KeyWaiters},
         proxy::Shared,
@@ -67,8 +67,8 @@ pub struct Reloader {
 pub struct Running {
     /// Counts configurations.
     pub generation: u64,
-    /// Digest of its text.
-    pub sha256: String,
+    /// By what its text is known.
+    pub text: TextInForce,
     /// The slots and doors of its issuers.
     pub sources: KeySources,
     /// What keeps them fresh.
@@ -106,16 +106,30 @@ impl Reloader {
         outcome
     }
 
-    /// Looks again and again whether the file is what is in force, for the metric.
+    /// Looks again and again whether the files are what is in force, for the metric; where that is wanted, what they say is
+    /// put in force once they have been the same for two looks, and is tried once.
     pub async fn compare_with_file(self: Arc<Self>) {
         let Some(path) = self.path.clone() else { return };
+        let mut watch = watch::ChangeWatch::default();
         loop {
             let path = path.clone();
-            let read = move || files::read_file(&path, DOCUMENT_BYTES_MAX as u64);
-            if let Ok(text) = tokio::task::spawn_blocking(read).await {
+            let (in_force, read) = {
                 let running = self.current.lock().await;
-                let is_same = text.is_ok_and(|text| load::sha256(&text) == running.sha256);
+                (running.text.includes.clone(), running.text.includes_read.clone())
+            };
+            let digests = move || {
+                let digest = load::digest_of(&path, &in_force, &World);
+                let of_read = if read == in_force { digest.clone() } else { load::digest_of(&path, &read, &World) };
+                (digest, of_read)
+            };
+            if let Ok((digest, of_read)) = tokio::task::spawn_blocking(digests).await {
+                let is_same = digest.as_ref() == Some(&self.current.lock().await.text.sha256);
                 self.shared.metrics.config_is_outdated(!is_same);
+                if self.fixed.watches_files() && watch.look(of_read, is_same) {
+                    // What became of it is told where everybody looks.
+                    drop(self.reload("a changed file").await);
+                    continue;
+                }
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -137,7 +151,8 @@ impl Reloader {
     async fn replace(&self, current: &mut Running) -> Result<Vec<String>, ReloadError> {
         let path = self.path.clone().ok_or(ReloadError::NoFile)?;
         let loaded = tokio::task::spawn_blocking(move || load::load(&path, &World, Secrets::Read));
-        let Loaded { config, problems, sha256, .. } = loaded.await.map_err(|_| ReloadError::Interrupted)?;
+        let Loaded { config, problems, sha256, includes, .. } = loaded.await.map_err(|_| ReloadError::Interrupted)?;
+        current.text.includes_read.clone_from(&includes);
         let Some(Config { startup, live }) = config else { return Err(ReloadError::Wrong(problems.render())) };
         let fixed = Fixed::of(&startup, &live.ruleset.limits).differences(&self.fixed);
         if !fixed.is_empty() {
@@ -149,6 +164,7 @@ impl Reloader {
             .map(|problem| problems.render_one(problem).lines().next().unwrap_or_default().to_owned())
             .collect();
         self.install(current, live, sha256, &mut warnings).await?;
+        current.text.includes = includes;
         Ok(warnings)
     }
 
@@ -212,13 +228,13 @@ impl Reloader {
         self.shared.installed.store(Arc::clone(&installed));
         before.gatekeeper.hand_over_keys(&installed.gatekeeper);
         sources.tell_in_force(metrics, Some(&current.sources));
-        metrics.config_in_force(&sha256, Some(&current.sha256), clock::unix_time());
+        metrics.config_in_force(&sha256, Some(&current.text.sha256), clock::unix_time());
         if !keeps_list || !same_remote(current.revocation.as_ref(), source) {
             current.revocation_task = source.map(|source| self.revocations.watch(source));
         }
         current.revocation = live.revocation;
         (current.sources, current.key_tasks, current.store) = (sources, key_tasks, store);
-        (current.upstream_task, current.sha256) = (upstream_task, sha256);
+        (current.upstream_task, current.text.sha256) = (upstream_task, sha256);
         Ok(())
     }
 

@@ -12,8 +12,28 @@ use crate::{edge::clock, gate::time::UnixTime};
 pub struct Origin {
     /// Its file; nothing where it cannot be read again.
     pub path: Option<PathBuf>,
-    /// Digest of its text in hexadecimal digits.
+    /// Digest of its text and of what it includes, in hexadecimal digits.
     pub sha256: String,
+    /// Paths and patterns of what it includes.
+    pub includes: Vec<String>,
+}
+
+/// By what the text of the configuration in force is known.
+#[derive(Clone, Debug)]
+pub struct TextInForce {
+    /// Digest of it and of what it includes.
+    pub sha256: String,
+    /// Paths and patterns of what it includes.
+    pub includes: Vec<String>,
+    /// Those of what was read last, which may be another configuration that did not come into force.
+    pub includes_read: Vec<String>,
+}
+
+impl TextInForce {
+    /// Of a configuration with this digest, which includes these.
+    pub fn new(sha256: String, includes: Vec<String>) -> Self {
+        Self { sha256, includes_read: includes.clone(), includes }
+    }
 }
 
 /// Why a configuration did not come into force.
