@@ -126,6 +126,9 @@ fn a_refused_call_is_told_its_status_in_a_head_that_is_all_of_the_answer() {
         let refused = client.request("POST", &format!("{BASE}/mine/a"), &fields, Some(b"x"), &[]).unwrap();
         assert_eq!((refused.status, refused.header("grpc-status")), (401, None), "{kind}");
     }
+    // A call is a POST: a GET with its media type is told in HTTP's words, and so are caches and pages.
+    let refused = client.get(&format!("{BASE}/mine/a"), &[CALL]).unwrap();
+    assert_eq!((refused.status, refused.header("grpc-status")), (401, None));
     // Over HTTP/1.1 there are no calls.
     let refused = site.gateway.connect().request("POST", "/mine/a", &[CALL, ("Content-Length", "0")]);
     assert_eq!((refused.status, refused.header("grpc-status")), (401, None));
