@@ -62,7 +62,8 @@ impl Http2 {
             let is_whole = body.is_none() && trailers.is_empty();
             let (response, mut stream) = sender.send_request(request, is_whole).ok()?;
             if let Some(body) = body {
-                stream.send_data(body, trailers.is_empty()).ok()?;
+                // Who is refused before all of the request came may be told not to send the rest; the answer counts.
+                let _ = stream.send_data(body, trailers.is_empty());
             }
             if !trailers.is_empty() {
                 let fields = trailers.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap()));
