@@ -73,7 +73,6 @@ fn a_refused_call_is_told_its_status_in_a_head_that_is_all_of_the_answer() {
     let auth = ("authorization", good.as_str());
     assert_eq!(site.call(&client, "/seldom/first", &[]).head().status, 200);
     site.calls.take();
-    type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], u16, u16, &'r str, &'r str);
     let rows: &[Row<'_>] = &[
         ("/mine/a", &[], 16, 401, "token_missing", "mine"),
         ("/mine/a", &[("authorization", &expired)], 16, 401, "token_expired", "mine"),
@@ -90,35 +89,45 @@ fn a_refused_call_is_told_its_status_in_a_head_that_is_all_of_the_answer() {
         ("/down/a", &[], 14, 502, "upstream_unreachable", "down"),
         ("/slow/silent", &[], 4, 504, "upstream_timeout", "slow"),
     ];
-    for (path, more, code, status, reason, route) in rows {
-        // The client has not said all of its own when it is refused.
-        let mut call = site.call(&client, path, more);
-        let head = call.head();
-        let row = format!("{path} {reason}: {head:?}");
-        assert_eq!(
-            (head.status.as_u16(), head.headers["content-type"].as_bytes()),
-            (200, &b"application/grpc"[..]),
-            "{row}"
-        );
-        assert_eq!(head.headers["grpc-status"], code.to_string(), "{row}");
-        assert!(!head.headers["grpc-message"].is_empty() && !head.headers.contains_key("content-length"), "{row}");
-        assert_eq!(head.headers["cache-control"], "no-store", "{row}");
-        let challenge = head.headers.get("www-authenticate").map(|challenge| challenge.to_str().unwrap());
-        assert_eq!(challenge.is_some(), *status == 401 || *reason == "scope_insufficient", "{row}");
-        if let Some(challenge) = challenge.filter(|_| *reason == "token_expired") {
-            let error = challenge_parameters(challenge).into_iter().find(|(name, _)| name == "error");
-            assert_eq!(error.unwrap().1, "invalid_token", "{row}");
-        }
-        assert_eq!(head.headers.contains_key("retry-after"), *status == 429, "{row}");
-        assert_eq!(head.headers.contains_key("allow"), *status == 405, "{row}");
-        let (body, ending) = call.read_to_the_end();
-        assert!(body.is_empty() && matches!(ending, StreamEnding::Plain), "{row} {ending:?}");
-        let id = head.headers["x-request-id"].to_str().unwrap();
-        check_reported(&site.gateway, id, route, reason, *status, "POST");
-        let seen = site.calls.take();
-        assert_eq!(seen.len(), usize::from(*path == "/slow/silent"), "{row} {seen:?}");
+    rows.iter().for_each(|row| check_refused_call(&site, &client, row));
+    check_no_calls(&site, &mut client);
+}
+
+/// A path, fields besides those of a call, the status of the call, that of HTTP, the reason and the route.
+type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], u16, u16, &'r str, &'r str);
+
+fn check_refused_call(site: &Site, client: &Http2, row: &Row<'_>) {
+    let (path, more, code, status, reason, route) = row;
+    // The client has not said all of its own when it is refused.
+    let mut call = site.call(client, path, more);
+    let head = call.head();
+    let told = format!("{path} {reason}: {head:?}");
+    assert_eq!(
+        (head.status.as_u16(), head.headers["content-type"].as_bytes()),
+        (200, &b"application/grpc"[..]),
+        "{told}"
+    );
+    assert_eq!(head.headers["grpc-status"], code.to_string(), "{told}");
+    assert!(!head.headers["grpc-message"].is_empty() && !head.headers.contains_key("content-length"), "{told}");
+    assert_eq!(head.headers["cache-control"], "no-store", "{told}");
+    let challenge = head.headers.get("www-authenticate").map(|challenge| challenge.to_str().unwrap());
+    assert_eq!(challenge.is_some(), *status == 401 || *reason == "scope_insufficient", "{told}");
+    if let Some(challenge) = challenge.filter(|_| *reason == "token_expired") {
+        let error = challenge_parameters(challenge).into_iter().find(|(name, _)| name == "error");
+        assert_eq!(error.unwrap().1, "invalid_token", "{told}");
     }
-    // The connection is as good as before, and what is no call is refused as ever.
+    assert_eq!(head.headers.contains_key("retry-after"), *status == 429, "{told}");
+    assert_eq!(head.headers.contains_key("allow"), *status == 405, "{told}");
+    let (body, ending) = call.read_to_the_end();
+    assert!(body.is_empty() && matches!(ending, StreamEnding::Plain), "{told} {ending:?}");
+    let id = head.headers["x-request-id"].to_str().unwrap();
+    check_reported(&site.gateway, id, route, reason, *status, "POST");
+    let seen = site.calls.take();
+    assert_eq!(seen.len(), usize::from(*path == "/slow/silent"), "{told} {seen:?}");
+}
+
+/// The connection is as good as before, and what is no call is refused as ever.
+fn check_no_calls(site: &Site, client: &mut Http2) {
     let refused = client.request("POST", &format!("{BASE}/mine/a"), &[], Some(b"x"), &[]).unwrap();
     assert_eq!((refused.status, refused.header("content-type")), (401, Some("application/problem+json")));
     for kind in ["application/grpc-web+proto", "application/grpcx", "application/json"] {

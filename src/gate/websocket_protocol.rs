@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn one_offer_carries_the_token_and_another_is_beside_it() {
         use Rejection::{RequestMalformed, TokenMalformed, TokenRepeated};
-        let rows: &[(&str, &[&str], Result<Option<&str>, Rejection>)] = &[
+        type Row<'r> = (&'r str, &'r [&'r str], Result<Option<&'r str>, Rejection>);
+        let rows: &[Row<'_>] = &[
             ("bearer", &[], Ok(None)),
             ("bearer", &["chat"], Ok(None)),
             ("bearer", &["bearer.a.b.c, chat"], Ok(Some("a.b.c"))),

@@ -99,7 +99,8 @@ fn a_token_among_the_offers_opens_a_websocket_and_goes_no_further() {
     let site = Site::start();
     let token = Token::good().signed_by(signing_key());
     let (plain, coded) = (format!("bearer.{token}"), encoded(&token));
-    let rows: &[(&str, &[&str], &[&str], Option<&str>)] = &[
+    type Row<'r> = (&'r str, &'r [&'r str], &'r [&'r str], Option<&'r str>);
+    let rows: &[Row<'_>] = &[
         ("/chat/a", &[&format!("{plain}, chat")], &["chat"], Some("chat")),
         ("/chat/a", &[&format!("chat,{plain} , superchat")], &["chat, superchat"], Some("chat")),
         ("/chat/a", &["chat", &plain], &["chat"], Some("chat")),
@@ -145,7 +146,8 @@ fn an_offer_that_is_not_the_one_good_token_beside_another_protocol_is_refused() 
     let token = Token::good().signed_by(signing_key());
     let expired = Token::good().claim("exp", 1_000_000_000).signed_by(signing_key());
     let (plain, coded, authorization) = (format!("bearer.{token}"), encoded(&token), bearer(&token));
-    let rows: &[(&str, &[(&str, &str)], u16, &str)] = &[
+    type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], u16, &'r str);
+    let rows: &[Row<'_>] = &[
         ("/chat/a", &[], 401, "token_missing"),
         ("/chat/a", &[(FIELD, "chat")], 401, "token_missing"),
         ("/chat/a", &[(FIELD, &format!("Bearer.{token}, chat"))], 401, "token_missing"),

@@ -175,7 +175,7 @@ impl Http2Stream {
     }
 
     /// Whether it goes on: nothing ended it in what has come so far.
-    pub(crate) fn is_open(mut self) -> bool {
+    pub(crate) fn is_open(&mut self) -> bool {
         let reader = self.reader.as_mut().expect("its head was read");
         let waited = self.runtime.block_on(async { timeout(Duration::from_millis(20), reader.data()).await });
         !reader.is_end_stream() && matches!(waited, Err(_) | Ok(Some(Ok(_))))
