@@ -101,7 +101,8 @@ impl Source {
     }
 
     fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let end = self.text.find("\n#[cfg(test)]\nmod ").unwrap_or(self.text.len());
+        let beginnings = ["", "pub(super) "].map(|sight| format!("\n#[cfg(test)]\n{sight}mod "));
+        let end = beginnings.iter().filter_map(|beginning| self.text.find(beginning)).min().unwrap_or(self.text.len());
         self.text[..end].lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 

@@ -65,39 +65,6 @@ impl Site {
     }
 }
 
-/// A path, more fields, the status of gRPC and of HTTP, the reason, the route.
-type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], u16, u16, &'r str, &'r str);
-
-#[track_caller]
-fn check_refused(site: &Site, client: &Http2, (path, more, code, status, reason, route): &Row<'_>) {
-    // The client has not said all of its own when it is refused.
-    let mut call = site.call(client, path, more);
-    let head = call.head();
-    let row = format!("{path} {reason}: {head:?}");
-    assert_eq!(
-        (head.status.as_u16(), head.headers["content-type"].as_bytes()),
-        (200, &b"application/grpc"[..]),
-        "{row}"
-    );
-    assert_eq!(head.headers["grpc-status"], code.to_string(), "{row}");
-    assert!(!head.headers["grpc-message"].is_empty() && !head.headers.contains_key("content-length"), "{row}");
-    assert_eq!(head.headers["cache-control"], "no-store", "{row}");
-    let challenge = head.headers.get("www-authenticate").map(|challenge| challenge.to_str().unwrap());
-    assert_eq!(challenge.is_some(), *status == 401 || *reason == "scope_insufficient", "{row}");
-    if let Some(challenge) = challenge.filter(|_| *reason == "token_expired") {
-        let error = challenge_parameters(challenge).into_iter().find(|(name, _)| name == "error");
-        assert_eq!(error.unwrap().1, "invalid_token", "{row}");
-    }
-    assert_eq!(head.headers.contains_key("retry-after"), *status == 429, "{row}");
-    assert_eq!(head.headers.contains_key("allow"), *status == 405, "{row}");
-    let (body, ending) = call.read_to_the_end();
-    assert!(body.is_empty() && matches!(ending, StreamEnding::Plain), "{row} {ending:?}");
-    let id = head.headers["x-request-id"].to_str().unwrap();
-    check_reported(&site.gateway, id, route, reason, *status, "POST");
-    let seen = site.calls.take();
-    assert_eq!(seen.len(), usize::from(*path == "/slow/silent"), "{row} {seen:?}");
-}
-
 #[test]
 fn a_refused_call_is_told_its_status_in_a_head_that_is_all_of_the_answer() {
     let site = Site::start("limits: {body_bytes: 1KiB}");
@@ -122,8 +89,45 @@ fn a_refused_call_is_told_its_status_in_a_head_that_is_all_of_the_answer() {
         ("/down/a", &[], 14, 502, "upstream_unreachable", "down"),
         ("/slow/silent", &[], 4, 504, "upstream_timeout", "slow"),
     ];
-    rows.iter().for_each(|row| check_refused(&site, &client, row));
-    // The connection is as good as before, and what is no call is refused as ever.
+    rows.iter().for_each(|row| check_refused_call(&site, &client, row));
+    check_no_calls(&site, &mut client);
+}
+
+/// A path, fields besides those of a call, the status of the call, that of HTTP, the reason and the route.
+type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], u16, u16, &'r str, &'r str);
+
+fn check_refused_call(site: &Site, client: &Http2, row: &Row<'_>) {
+    let (path, more, code, status, reason, route) = row;
+    // The client has not said all of its own when it is refused.
+    let mut call = site.call(client, path, more);
+    let head = call.head();
+    let told = format!("{path} {reason}: {head:?}");
+    assert_eq!(
+        (head.status.as_u16(), head.headers["content-type"].as_bytes()),
+        (200, &b"application/grpc"[..]),
+        "{told}"
+    );
+    assert_eq!(head.headers["grpc-status"], code.to_string(), "{told}");
+    assert!(!head.headers["grpc-message"].is_empty() && !head.headers.contains_key("content-length"), "{told}");
+    assert_eq!(head.headers["cache-control"], "no-store", "{told}");
+    let challenge = head.headers.get("www-authenticate").map(|challenge| challenge.to_str().unwrap());
+    assert_eq!(challenge.is_some(), *status == 401 || *reason == "scope_insufficient", "{told}");
+    if let Some(challenge) = challenge.filter(|_| *reason == "token_expired") {
+        let error = challenge_parameters(challenge).into_iter().find(|(name, _)| name == "error");
+        assert_eq!(error.unwrap().1, "invalid_token", "{told}");
+    }
+    assert_eq!(head.headers.contains_key("retry-after"), *status == 429, "{told}");
+    assert_eq!(head.headers.contains_key("allow"), *status == 405, "{told}");
+    let (body, ending) = call.read_to_the_end();
+    assert!(body.is_empty() && matches!(ending, StreamEnding::Plain), "{told} {ending:?}");
+    let id = head.headers["x-request-id"].to_str().unwrap();
+    check_reported(&site.gateway, id, route, reason, *status, "POST");
+    let seen = site.calls.take();
+    assert_eq!(seen.len(), usize::from(*path == "/slow/silent"), "{told} {seen:?}");
+}
+
+/// The connection is as good as before, and what is no call is refused as ever.
+fn check_no_calls(site: &Site, client: &mut Http2) {
     let refused = client.request("POST", &format!("{BASE}/mine/a"), &[], Some(b"x"), &[]).unwrap();
     assert_eq!((refused.status, refused.header("content-type")), (401, Some("application/problem+json")));
     for kind in ["application/grpc-web+proto", "application/grpcx", "application/json"] {
@@ -131,6 +135,9 @@ fn a_refused_call_is_told_its_status_in_a_head_that_is_all_of_the_answer() {
         let refused = client.request("POST", &format!("{BASE}/mine/a"), &fields, Some(b"x"), &[]).unwrap();
         assert_eq!((refused.status, refused.header("grpc-status")), (401, None), "{kind}");
     }
+    // A call is a POST: a GET with its media type is told in HTTP's words, and so are caches and pages.
+    let refused = client.get(&format!("{BASE}/mine/a"), &[CALL]).unwrap();
+    assert_eq!((refused.status, refused.header("grpc-status")), (401, None));
     // Over HTTP/1.1 there are no calls.
     let refused = site.gateway.connect().request("POST", "/mine/a", &[CALL, ("Content-Length", "0")]);
     assert_eq!((refused.status, refused.header("grpc-status")), (401, None));

@@ -1,5 +1,6 @@
 //! Streams over real sockets: WebSockets, event streams and responses that go on for long. What ends them, who may still say
 //! what, how their tokens come in, and what is told of them.
+mod causes;
 mod ending;
 mod http2;
 mod websocket_protocol;

@@ -13,8 +13,6 @@ const LISTED_KEYS_MAX: usize = 8;
 pub struct AllowedKeys<'k> {
     /// Keys that are read.
     pub supported: &'k [&'k str],
-    /// Keys that are documented, but that this version does not have: an error of its own.
-    pub later: &'k [&'k str],
     /// Whether keys that start with `x-` are left alone; they hold anchors.
     pub extensions: bool,
 }
@@ -27,7 +25,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// A mapping of known keys. Unknown keys and those of later versions are reported and left out.
+    /// A mapping of known keys. Unknown keys are reported and left out.
     pub fn mapping(&self, allowed: AllowedKeys<'_>, problems: &mut Problems) -> Option<Fields<'a>> {
         let mut members = self.entries(problems)?;
         members.retain(|member| {
@@ -59,11 +57,7 @@ impl<'a> Field<'a> {
 
 fn refusal(member: &Field<'_>, allowed: AllowedKeys<'_>) -> ConfigError {
     let name = member.name();
-    if allowed.later.contains(&name) {
-        return member.key_error(format!("`{}` is not supported by this version", member.path()));
-    }
-    let known = allowed.supported.iter().chain(allowed.later).copied();
-    let meant = closest(name, known).map(|key| format!("did you mean `{key}`?"));
+    let meant = closest(name, allowed.supported.iter().copied()).map(|key| format!("did you mean `{key}`?"));
     let listed = (1..=LISTED_KEYS_MAX).contains(&allowed.supported.len()).then(|| {
         let keys: Vec<String> = allowed.supported.iter().map(|key| format!("`{key}`")).collect();
         format!("known here: {}", keys.join(", "))
@@ -114,18 +108,15 @@ mod tests {
     use super::*;
     use crate::config::yaml::parse;
 
-    const ALLOWED: AllowedKeys<'_> = AllowedKeys {
-        supported: &["issuer", "algorithms", "jwks_url", "jwks_file", "secret_file"],
-        later: &["discovery"],
-        extensions: false,
-    };
+    const ALLOWED: AllowedKeys<'_> =
+        AllowedKeys { supported: &["issuer", "algorithms", "jwks_url", "jwks_file", "secret_file"], extensions: false };
 
     #[test]
     fn every_key_that_does_not_belong_is_reported_with_what_would_be_right() {
         let mut problems = Problems::new();
-        let text = b"x-a: 1\nmain:\n  algoritms: [RS256]\n  discovery: true\n  x-b: 1\n  Issuer: a\n  issuer: b\n";
+        let text = b"x-a: 1\nmain:\n  algoritms: [RS256]\n  x-b: 1\n  Issuer: a\n  issuer: b\n";
         let node = parse("a.yaml", text, &mut problems).expect("valid YAML");
-        let top = AllowedKeys { supported: &["main"], later: &[], extensions: true };
+        let top = AllowedKeys { supported: &["main"], extensions: true };
         let main = Field::root(&node).mapping(top, &mut problems).and_then(|top| top.required("main", &mut problems));
         let main = main.and_then(|main| main.mapping(ALLOWED, &mut problems)).expect("a mapping");
         assert_eq!(main.optional("issuer").and_then(|field| field.string(&mut problems)), Some("b"));
@@ -143,19 +134,14 @@ mod tests {
             = key: main.algoritms
             = hint: did you mean `algorithms`? known here: `issuer`, `algorithms`, `jwks_url`, `jwks_file`, `secret_file`
 
-        a.yaml:4:3: `main.discovery` is not supported by this version
-          4 |   discovery: true
-            |   ^^^^^^^^^
-            = key: main.discovery
-
-        a.yaml:5:3: unknown key `x-b`
-          5 |   x-b: 1
+        a.yaml:4:3: unknown key `x-b`
+          4 |   x-b: 1
             |   ^^^
             = key: main.x-b
             = hint: known here: `issuer`, `algorithms`, `jwks_url`, `jwks_file`, `secret_file`
 
-        a.yaml:6:3: unknown key `Issuer`
-          6 |   Issuer: a
+        a.yaml:5:3: unknown key `Issuer`
+          5 |   Issuer: a
             |   ^^^^^^
             = key: main.Issuer
             = hint: did you mean `issuer`? known here: `issuer`, `algorithms`, `jwks_url`, `jwks_file`, `secret_file`

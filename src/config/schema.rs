@@ -30,9 +30,9 @@ pub fn schema() -> Value {
 }
 
 fn mapping(keys: &'static [Key]) -> Map<String, Value> {
-    let there = keys.iter().filter(|key| key.presence != Presence::Later);
-    let properties: Map<String, Value> = there.clone().map(|key| (key.name.to_owned(), property(key))).collect();
-    let required: Vec<&str> = there.filter(|key| key.presence == Presence::Required).map(|key| key.name).collect();
+    let properties: Map<String, Value> = keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
+    let required: Vec<&str> =
+        keys.iter().filter(|key| key.presence == Presence::Required).map(|key| key.name).collect();
     let mut schema = Map::new();
     schema.insert("type".to_owned(), "object".into());
     schema.insert("properties".to_owned(), Value::Object(properties));

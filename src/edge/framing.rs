@@ -5,7 +5,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
-use crate::gate::websocket_protocol::is_websocket;
+use crate::gate::websocket_protocol::{is_asked_for, is_websocket};
 
 /// Keeps the connection after the request, if it is kept at all, without a limit of Pingora's: how long is for the guard to
 /// say, which tells a connection without request from a request that comes slowly.
@@ -110,7 +110,7 @@ fn is_the_switch_asked_for(request: &RequestHeader, response: &ResponseHeader) -
     let mut chosen = response.headers.get_all(header::UPGRADE).iter();
     request.method == Method::GET
         && request.version == Version::HTTP_11
-        && request.headers.get_all(header::UPGRADE).iter().any(is_websocket)
+        && is_asked_for(&request.headers)
         && chosen.next().is_some_and(is_websocket)
         && chosen.next().is_none()
 }

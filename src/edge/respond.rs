@@ -71,7 +71,9 @@ pub fn is_call(request: &RequestHeader) -> bool {
 }
 
 fn call_type(request: &RequestHeader) -> Option<HeaderValue> {
-    (request.version == Version::HTTP_2).then(|| grpc::call_type(&request.headers))?
+    // Calls are POST and nothing else (gRPC over HTTP/2, "Requests").
+    let is_possible = request.version == Version::HTTP_2 && request.method == http::Method::POST;
+    is_possible.then(|| grpc::call_type(&request.headers))?
 }
 
 /// The head that is the whole answer to a call (gRPC over HTTP/2, "Trailers-Only").

@@ -24,9 +24,14 @@ const ENCODED: &str = "base64url.";
 
 /// Whether a request asks for a WebSocket (RFC 6455 §4.1), in the one way in which that is ever passed on.
 pub fn is_handshake(request: &Request<'_>) -> bool {
-    request.version == Version::HTTP_11
-        && request.method == Method::GET.as_str()
-        && request.headers.get_all(header::UPGRADE).iter().any(is_websocket)
+    request.version == Version::HTTP_11 && request.method == Method::GET.as_str() && is_asked_for(request.headers)
+}
+
+/// Whether the one thing that a request asks to be upgraded to is a WebSocket. Of several fields nobody knows which one counts to
+/// others.
+pub fn is_asked_for(headers: &HeaderMap) -> bool {
+    let mut asked = headers.get_all(header::UPGRADE).iter();
+    asked.next().is_some_and(is_websocket) && asked.next().is_none()
 }
 
 /// Whether a value of `Upgrade` names WebSockets, and nothing besides.
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn one_offer_carries_the_token_and_another_is_beside_it() {
         use Rejection::{RequestMalformed, TokenMalformed, TokenRepeated};
-        type Row<'a> = (&'a str, &'a [&'a str], Result<Option<&'a str>, Rejection>);
+        type Row<'r> = (&'r str, &'r [&'r str], Result<Option<&'r str>, Rejection>);
         let rows: &[Row<'_>] = &[
             ("bearer", &[], Ok(None)),
             ("bearer", &["chat"], Ok(None)),
@@ -186,13 +191,19 @@ mod tests {
             ("GET", Version::HTTP_11, "WebSocket", true),
             ("GET", Version::HTTP_11, "h2c", false),
             ("GET", Version::HTTP_11, "websocket, h2c", false),
+            ("GET", Version::HTTP_11, "h2c;websocket", false),
+            ("GET", Version::HTTP_11, "websocket;h2c", false),
+            ("GET", Version::HTTP_11, "websocket;websocket", false),
+            ("GET", Version::HTTP_11, "", false),
             ("GET", Version::HTTP_10, "websocket", false),
             ("GET", Version::HTTP_2, "websocket", false),
             ("POST", Version::HTTP_11, "websocket", false),
             ("get", Version::HTTP_11, "websocket", false),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert(header::UPGRADE, HeaderValue::from_static(upgrade));
+            for field in upgrade.split(';') {
+                headers.append(header::UPGRADE, HeaderValue::from_static(field));
+            }
             let request = Request {
                 listener: ListenerId(0),
                 client: None,

@@ -160,6 +160,8 @@ fn a_protocol_is_switched_only_to_the_one_that_was_asked_for() {
         (&[("Connection", "Upgrade"), ("Upgrade", "h2c")], "Upgrade: h2c\r\n"),
         (&[("Connection", "Upgrade"), ("Upgrade", "h2c, websocket")], "Upgrade: websocket\r\n"),
         (&[("Connection", "Upgrade"), ("Upgrade", "foo")], "Upgrade: foo\r\n"),
+        (&[("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Upgrade", "h2c")], "Upgrade: websocket\r\n"),
+        (&[("Connection", "Upgrade"), ("Upgrade", "h2c"), ("Upgrade", "websocket")], "Upgrade: websocket\r\n"),
         (&[], "Upgrade: websocket\r\n"),
     ] {
         let response = answer(&house, switch(chosen).as_bytes(), asked);

@@ -79,48 +79,6 @@ fn every_kind_of_stream_ends_when_its_token_expires_idle_or_busy() {
 }
 
 #[test]
-fn a_stream_ends_when_its_token_is_revoked_and_others_go_on() {
-    let house = start("");
-    for (entry, reason) in [
-        (json!({"issuer": "main", "sub": "banned"}), "subject_revoked"),
-        (json!({"issuer": "main", "sid": "s1"}), "token_revoked"),
-        (json!({"issuer": "main", "jti": "j1"}), "token_revoked"),
-    ] {
-        let (name, value) =
-            ["sub", "sid", "jti"].iter().find_map(|name| Some((*name, entry[*name].as_str()?))).unwrap();
-        let token = Token::good().claim(name, value).signed_by(signing_key());
-        let other = Token::good().claim(name, "another").signed_by(signing_key());
-        let mut doomed = [begin(&house, "/mine/ws", Some(&token)), begin(&house, "/mine/events", Some(&token))];
-        let mut spared = [begin(&house, "/mine/ws", Some(&other)), begin(&house, "/kept/ws", Some(&token))];
-        house.revoke(&entry);
-        let revoked = Instant::now();
-        for begun in &mut doomed {
-            let (bytes, line) = read_to_the_end(&house, begun);
-            assert!(revoked.elapsed() < BOUND, "{reason} {:?}", revoked.elapsed());
-            assert_eq!(line["auth"]["detail"], format!("the stream was ended: {reason}"), "{line}");
-            let is_websocket = begun.head.start.contains(" 101 ");
-            assert_eq!(bytes.ends_with(&close_frame(1008, reason)), is_websocket, "{bytes:?}");
-        }
-        for begun in &mut spared {
-            begun.wire.send(b"x").unwrap();
-            assert_eq!(begun.wire.read_bytes(FRAME.len() + 1).unwrap(), [FRAME, b"x"].concat(), "{reason}");
-        }
-    }
-    assert_eq!((house.closed("subject_revoked"), house.closed("token_revoked")), (2.0, 4.0));
-}
-
-#[test]
-fn a_stream_ends_when_the_key_of_its_token_is_withdrawn() {
-    let house = start("");
-    let mut begun = begin(&house, "/mine/ws", Some(&Token::good().signed_by(signing_key())));
-    let other = crate::support::keys::SigningKey::p256("e2");
-    house.gateway.folder().write("keys.json", crate::support::keys::key_set(&[other.jwk_for("ES256")]));
-    let (bytes, line) = read_to_the_end(&house, &mut begun);
-    assert_eq!(bytes, [FRAME, &close_frame(1008, "key_unknown")].concat());
-    assert_eq!(line["auth"]["detail"], "the stream was ended: key_unknown");
-}
-
-#[test]
 fn a_token_that_ends_before_the_response_has_begun_is_an_ordinary_refusal() {
     let house = start("");
     let mut client = house.gateway.connect();
@@ -190,13 +148,49 @@ fn a_websocket_is_idle_for_longer_than_a_request_body_may_stall() {
 #[test]
 fn no_stream_is_older_than_its_route_allows() {
     let house = start("");
-    for target in ["ws", "ws-busy", "events-busy", "length-busy"] {
-        let mut begun = begin(&house, &format!("/old/{target}"), None);
-        let (bytes, line) = read_to_the_end(&house, &mut begun);
-        assert_eq!(bytes.ends_with(&close_frame(1001, "max_age")), target.starts_with("ws"), "{target}");
-        let expected = if target.starts_with("length") { Value::Null } else { json!("the stream was ended: max_age") };
-        assert!(expected.is_null() || line["auth"]["detail"] == expected, "{line}");
+    thread::scope(|scope| {
+        for target in ["ws", "ws-busy", "events-busy", "length-busy"] {
+            let house = &house;
+            scope.spawn(move || {
+                let mut begun = begin(house, &format!("/old/{target}"), None);
+                let (bytes, line) = read_to_the_end(house, &mut begun);
+                assert_eq!(bytes.ends_with(&close_frame(1001, "max_age")), target.starts_with("ws"), "{target}");
+                let expected =
+                    if target.starts_with("length") { Value::Null } else { json!("the stream was ended: max_age") };
+                assert!(expected.is_null() || line["auth"]["detail"] == expected, "{line}");
+            });
+        }
+    });
+}
+
+#[test]
+fn the_timeout_of_a_route_cuts_nothing_that_goes_on() {
+    let house = start("");
+    // The route's timeout is 200 ms: the head of the response came within it.
+    thread::scope(|scope| {
+        for target in ["ws-busy", "events-busy", "chunks-busy"] {
+            let house = &house;
+            scope.spawn(move || {
+                let mut begun = begin(house, &format!("/idle/{target}"), None);
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_secs(1) {
+                    begun.wire.read_bytes(2).unwrap_or_else(|error| panic!("{target}: {error}"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_websocket_whose_client_ends_its_side_is_over() {
+    let house = start("");
+    for target in ["ws", "ws-busy"] {
+        let mut begun = begin(&house, &format!("/mine/{target}"), Some(&Token::good().signed_by(signing_key())));
+        begun.wire.end_sending();
+        let (_, line) = read_to_the_end(&house, &mut begun);
+        assert_eq!(line["auth"]["detail"], "the client ended the stream", "{target} {line}");
     }
+    assert_eq!((house.streams(), house.closed("client_closed")), (0.0, 2.0));
 }
 
 #[test]

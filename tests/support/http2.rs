@@ -1,4 +1,6 @@
 //! A client of HTTP/2, and frames as bytes for what no client would send.
+use std::time::Duration;
+
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, client::ResponseFuture, client::SendRequest};
 use http::{HeaderMap, response::Parts};
@@ -60,12 +62,12 @@ impl Http2 {
             let is_whole = body.is_none() && trailers.is_empty();
             let (response, mut stream) = sender.send_request(request, is_whole).ok()?;
             if let Some(body) = body {
-                // Who is refused before all is said has an answer all the same (RFC 9113 §8.1).
+                // Who is refused before all of the request came may be told not to send the rest; the answer counts.
                 let _ = stream.send_data(body, trailers.is_empty());
             }
             if !trailers.is_empty() {
                 let fields = trailers.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap()));
-                let _ = stream.send_trailers(fields.collect());
+                stream.send_trailers(fields.collect()).ok()?;
             }
             let response = response.await.ok()?;
             let (parts, mut reader) = response.into_parts();
@@ -155,10 +157,15 @@ impl Http2Stream {
         self.runtime.block_on(async { request.send_data(bytes, false) }).is_ok()
     }
 
-    /// Says that the request is whole, and reads to the end.
-    pub(crate) fn finish(mut self) -> (Vec<u8>, StreamEnding) {
+    /// Says that the request is whole.
+    pub(crate) fn end_request(&mut self) {
         let request = &mut self.request;
         self.runtime.block_on(async { request.send_data(Bytes::new(), true) }).unwrap();
+    }
+
+    /// Says that the request is whole, and reads to the end.
+    pub(crate) fn finish(mut self) -> (Vec<u8>, StreamEnding) {
+        self.end_request();
         self.read_to_the_end()
     }
 
@@ -171,6 +178,13 @@ impl Http2Stream {
             }
             request.send_reset(Reason::CANCEL);
         });
+    }
+
+    /// Whether it goes on: nothing ended it in what has come so far.
+    pub(crate) fn is_open(&mut self) -> bool {
+        let reader = self.reader.as_mut().expect("its head was read");
+        let waited = self.runtime.block_on(async { timeout(Duration::from_millis(20), reader.data()).await });
+        !reader.is_end_stream() && matches!(waited, Err(_) | Ok(Some(Ok(_))))
     }
 
     /// Reads so many bytes of the response.

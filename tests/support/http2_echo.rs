@@ -66,7 +66,7 @@ impl Http2Echo {
     }
 }
 
-/// By the last word of the path: `busy` says something all the time, `silent` nothing, `broken` breaks off in the middle, and
+/// By the last word of the path: `busy` says something all the time, `silent` nothing, `quiet` nothing but its beginning, `broken` breaks off in the middle, and
 /// anything else sends back what comes, and ends with a status of gRPC once nothing more does.
 async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<()> {
     let kind = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
@@ -86,6 +86,10 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
             tokio::time::sleep(Duration::from_millis(20)).await;
             stream.send_data(Bytes::from_static(PIECE), false).ok()?;
         },
+        "quiet" => {
+            let _ = std::future::poll_fn(|context| stream.poll_reset(context)).await;
+            return None;
+        }
         "broken" => {
             // Once the client has seen that it has begun.
             body.data().await?.ok()?;

@@ -147,6 +147,13 @@ impl Wire {
         self.stream.shut();
     }
 
+    /// Says that nothing more will come from here, and still reads.
+    pub(crate) fn end_sending(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+    }
+
     /// Passes on what comes from either side to the other, until one of them ends.
     pub(crate) fn relay(self, other: Self) {
         let (Ok(here), Ok(there)) = (self.stream.try_clone(), other.stream.try_clone()) else { return };

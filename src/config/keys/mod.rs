@@ -22,7 +22,7 @@ pub mod upstream;
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// Whether it must, may or cannot yet be there.
+    /// Whether it must or may be there.
     pub presence: Presence,
     /// What its value looks like.
     pub shape: Shape,
@@ -32,15 +32,13 @@ pub struct Key {
     pub about: &'static str,
 }
 
-/// Whether a key must, may or cannot yet be there.
+/// Whether a key must or may be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// Without it the mapping is incomplete.
     Required,
     /// It may be left out.
     Optional,
-    /// It is part of the documented grammar, but this version does not have it: an error of its own.
-    Later,
 }
 
 /// What a value looks like.
@@ -115,11 +113,6 @@ impl Key {
         Self { name, presence: Presence::Optional, shape, default: Some(default), about }
     }
 
-    /// A key that this version does not have.
-    pub(in crate::config) const fn later(name: &'static str) -> Self {
-        Self { name, presence: Presence::Later, shape: Shape::Text, default: None, about: "" }
-    }
-
     /// The default as JSON; null without one.
     pub fn default_json(&self) -> serde_json::Value {
         let text = self.default.unwrap_or("null");
@@ -142,11 +135,6 @@ impl Key {
 /// The key of this name; nothing when the table has none.
 pub fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
     keys.iter().find(|key| key.name == name)
-}
-
-/// The names of the keys that are there or, for [`Presence::Later`], will be.
-pub fn names(keys: &'static [Key], later: bool) -> Vec<&'static str> {
-    keys.iter().filter(|key| (key.presence == Presence::Later) == later).map(|key| key.name).collect()
 }
 
 #[cfg(test)]
@@ -229,7 +217,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for (path, key) in walk::paths(top::KEYS) {
             assert!(seen.insert(path.clone()), "{path:?} is there twice");
-            assert_eq!(key.about.is_empty(), key.presence == Presence::Later, "{path:?}");
+            assert!(!key.about.is_empty(), "{path:?}");
             assert!(!key.about.ends_with('.') && !key.about.contains('\n'), "{path:?}");
         }
     }

@@ -9,7 +9,7 @@ use crate::config::keys::{Key, Shape, require};
 pub const KEYS: &[Key] = &joined();
 
 const fn joined() -> [Key; MATCH.len() + DEFAULTS.len()] {
-    let mut keys = [Key::later(""); MATCH.len() + DEFAULTS.len()];
+    let mut keys = [Key::optional("", Shape::Text, ""); MATCH.len() + DEFAULTS.len()];
     let (matching, others) = keys.split_at_mut(MATCH.len());
     matching.copy_from_slice(MATCH);
     others.copy_from_slice(DEFAULTS);

@@ -22,11 +22,11 @@ pub(in crate::config) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// Reads a mapping; unknown keys and keys of later versions are reported.
+    /// Reads a mapping; unknown keys are reported.
     pub(in crate::config) fn read(field: &Field<'a>, keys: &'static [Key], problems: &mut Problems) -> Option<Self> {
-        let (supported, later) = (keys::names(keys, false), keys::names(keys, true));
+        let supported: Vec<&str> = keys.iter().map(|key| key.name).collect();
         let extensions = field.path().as_str().is_empty();
-        let fields = field.mapping(AllowedKeys { supported: &supported, later: &later, extensions }, problems)?;
+        let fields = field.mapping(AllowedKeys { supported: &supported, extensions }, problems)?;
         Some(Self { fields: Some(fields), keys, defaults: None })
     }
 
@@ -89,7 +89,7 @@ impl<'a> Section<'a> {
         defaults.unwrap_or(fields).exactly_one_of(names, problems)
     }
 
-    /// Whether a key is there, of this version or a later one.
+    /// Whether a key is there.
     pub(in crate::config) fn mentions(&self, name: &str) -> bool {
         self.field().is_some_and(|field| field.node().child(name).is_some())
     }

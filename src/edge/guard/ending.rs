@@ -140,7 +140,8 @@ impl Ending {
         loop {
             let mut scratch = ReadBuf::new(&mut bytes);
             match Pin::new(&mut *inner).poll_read(context, &mut scratch) {
-                Poll::Ready(Ok(())) if !scratch.filled().is_empty() => {}
+                // Who has something to say all the time keeps nothing open by it.
+                Poll::Ready(Ok(())) if !scratch.filled().is_empty() && clock::monotonic() < until => {}
                 Poll::Ready(_) => break,
                 Poll::Pending if alarm.has_passed(until, context) => break,
                 Poll::Pending => return Poll::Pending,

@@ -5,7 +5,7 @@
 //! not bound it (CVE-2023-44487). The requests would be begun all the same.
 
 /// What every connection begins with (RFC 9113 §3.4).
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// So many streams may be taken back before it counts how many were not.
 const RESETS_FREE: u64 = 100;
@@ -16,7 +16,7 @@ const RST_STREAM: u8 = 3;
 
 /// The frames of one connection so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Frames {
+pub struct Frames {
     /// Bytes of the preface that came.
     preface_bytes: usize,
     /// The header that is being read, and how much of it there is.
@@ -30,17 +30,17 @@ pub(super) struct Frames {
 
 impl Frames {
     /// Whether the preface was sent.
-    pub(super) const fn have_begun(&self) -> bool {
+    pub const fn have_begun(&self) -> bool {
         self.preface_bytes >= PREFACE.len()
     }
 
     /// Whether the client takes back more streams than anybody with a use for them would.
-    pub(super) const fn is_abuse(&self) -> bool {
+    pub const fn is_abuse(&self) -> bool {
         self.reset > RESETS_FREE && self.reset > self.opened / 2
     }
 
     /// Looks at the bytes that come next.
-    pub(super) fn see(&mut self, bytes: &[u8]) {
+    pub fn see(&mut self, bytes: &[u8]) {
         let preface = (PREFACE.len() - self.preface_bytes.min(PREFACE.len())).min(bytes.len());
         self.preface_bytes += preface;
         let mut rest = bytes.get(preface..).unwrap_or_default();

@@ -8,14 +8,14 @@ mod connection;
 mod delegation;
 mod ending;
 mod entrance;
-mod frames;
+pub mod frames;
 mod http2_stream;
 mod introduction;
 pub mod panics;
 mod request_bytes;
 #[cfg(test)]
 mod tests;
-mod websocket;
+pub mod websocket;
 
 use std::{
     fmt,

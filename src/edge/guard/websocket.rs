@@ -5,7 +5,7 @@
 
 /// Status codes of a close frame (RFC 6455 §7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CloseCode {
+pub enum CloseCode {
     /// The endpoint goes away.
     GoingAway = 1001,
     /// What was done is against the policy: the identity counts no more.
@@ -20,7 +20,7 @@ const HEAD_END: &[u8; 4] = b"\r\n\r\n";
 const SWITCH: &[u8; 13] = b"HTTP/1.1 101 ";
 
 /// A close frame without mask, as servers send it: its code, and as the reason (at most 123 bytes of ASCII) a word.
-pub(super) fn close_frame(code: CloseCode, reason: &'static str) -> Vec<u8> {
+pub fn close_frame(code: CloseCode, reason: &'static str) -> Vec<u8> {
     let reason = reason.as_bytes().get(..123).unwrap_or(reason.as_bytes());
     let length = u8::try_from(reason.len() + 2).unwrap_or(125);
     let mut frame = vec![0x80 | CLOSE, length];
@@ -31,7 +31,7 @@ pub(super) fn close_frame(code: CloseCode, reason: &'static str) -> Vec<u8> {
 
 /// The place in what is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frames {
+pub struct Frames {
     place: Place,
     has_closed: bool,
 }
@@ -69,22 +69,22 @@ impl Place {
 
 impl Frames {
     /// Whether a frame could begin here, and the server did not say goodbye itself.
-    pub(super) fn may_close(&self) -> bool {
+    pub fn may_close(&self) -> bool {
         self.place == Place::Boundary && !self.has_closed
     }
 
     /// Whether waiting for a place to close at is of use: some frame has begun, or the head is on its way.
-    pub(super) const fn is_within(&self) -> bool {
+    pub const fn is_within(&self) -> bool {
         !matches!(self.place, Place::Boundary) && !self.has_closed
     }
 
     /// Looks at the bytes that come next.
-    pub(super) fn see(&mut self, bytes: &[u8]) {
+    pub fn see(&mut self, bytes: &[u8]) {
         let _ = self.walk(bytes, |_| false);
     }
 
     /// How many of the bytes that come next belong before the first place to close at; all, where there is none.
-    pub(super) fn until_boundary(mut self, bytes: &[u8]) -> usize {
+    pub fn until_boundary(mut self, bytes: &[u8]) -> usize {
         self.walk(bytes, |place| place == Place::Boundary)
     }
 

@@ -125,7 +125,9 @@ impl Reloader {
             if let Ok((digest, of_read)) = tokio::task::spawn_blocking(digests).await {
                 let is_same = digest.as_ref() == Some(&self.current.lock().await.text.sha256);
                 self.shared.metrics.config_is_outdated(!is_same);
-                if self.fixed.watches_files() && watch.look(of_read, is_same) {
+                // What changes once another process serves is for that one.
+                let is_to_watch = self.fixed.watches_files() && !self.shared.revocations.is_following();
+                if is_to_watch && watch.look(of_read, is_same) {
                     // What became of it is told where everybody looks.
                     drop(self.reload("a changed file").await);
                     continue;

@@ -295,6 +295,11 @@ impl RevocationKeeper {
         self.is_follower.store(true, Ordering::SeqCst);
     }
 
+    /// Whether another process serves in the place of this one.
+    pub fn is_following(&self) -> bool {
+        self.is_follower.load(Ordering::SeqCst)
+    }
+
     async fn read_own(self: &Arc<Self>, now: UnixTime) {
         let Ok(store) = self.store.clone() else { return };
         match tokio::task::spawn_blocking(move || store.load_own()).await {

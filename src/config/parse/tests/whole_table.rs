@@ -1,8 +1,8 @@
-//! Every key of the table is read, and every key of a later version has its own error.
+//! Every key of the table is read.
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::keys::{Presence, top, walk};
+use crate::config::keys::{top, walk};
 
 /// A configuration with an element for every list and name of the table.
 fn full() -> Value {
@@ -64,7 +64,7 @@ fn the_document_that_the_others_are_made_of_is_right() {
 
 #[test]
 fn every_key_of_the_table_is_read() {
-    for (path, key) in walk::paths(top::KEYS).iter().filter(|(_, key)| key.presence != Presence::Later) {
+    for (path, key) in walk::paths(top::KEYS).iter() {
         let mut document = full();
         // A list in a list in a list is never right.
         let shown = put(&mut document, path, json!([[[]]]));
@@ -79,21 +79,6 @@ fn every_key_of_the_table_is_read() {
             loaded.problems.render()
         );
     }
-}
-
-#[test]
-fn every_key_of_a_later_version_is_an_error_of_its_own() {
-    let mut count = 0;
-    for (path, _) in walk::paths(top::KEYS).iter().filter(|(_, key)| key.presence == Presence::Later) {
-        let mut document = full();
-        let shown = put(&mut document, path, json!("x"));
-        let loaded = load(&document.to_string());
-        let message = format!("`{shown}` is not supported by this version");
-        let found: Vec<&str> = loaded.problems.sorted().iter().map(|problem| problem.message.as_str()).collect();
-        assert!(found.contains(&message.as_str()), "{path:?}: {}", loaded.problems.render());
-        count += 1;
-    }
-    assert!(count > 0, "no key is of a later version any more: this test has nothing left to do");
 }
 
 #[test]
