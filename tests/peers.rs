@@ -4,6 +4,7 @@ mod autobahn;
 mod grpc_js;
 mod pages;
 mod socket_io;
+mod sslyze;
 mod websockets;
 
 use std::{

@@ -6,7 +6,7 @@ const loader = require("@grpc/proto-loader");
 const { assert, next, run } = require("./checks.js");
 
 const { SITE, BEARER, AUTHORITY } = process.env;
-const { trial } = grpc.loadPackageDefinition(loader.loadSync(path.join(__dirname, "trial.proto")));
+const { trial } = grpc.loadPackageDefinition(loader.loadSync(path.join(__dirname, "trial.proto"), { defaults: true }));
 const transport = grpc.credentials.createSsl(fs.readFileSync(AUTHORITY));
 const large = { "grpc.max_receive_message_length": 32 << 20, "grpc.max_send_message_length": 32 << 20 };
 const bearer = grpc.credentials.createFromMetadataGenerator((_, done) => {

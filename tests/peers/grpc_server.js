@@ -4,7 +4,7 @@ const loader = require("@grpc/proto-loader");
 const path = require("node:path");
 const { say } = require("./checks.js");
 
-const { trial } = grpc.loadPackageDefinition(loader.loadSync(path.join(__dirname, "trial.proto")));
+const { trial } = grpc.loadPackageDefinition(loader.loadSync(path.join(__dirname, "trial.proto"), { defaults: true }));
 
 /** What the server sees of a call, as metadata of its response; and trailers that the client is to see. */
 function tell(call) {
