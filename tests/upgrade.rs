@@ -14,6 +14,7 @@ use crate::support::{
     gateway::{BINARY, Gateway},
     http2::Http2,
     jwks_server::{JwksServer, KeySetAnswer},
+    peers::require_python,
     process::{Account, is_portcullis},
     server::{Server, free_address},
     token::{Token, bearer},
@@ -334,6 +335,94 @@ fn what_lies_at_the_path_of_the_program_is_started_and_one_that_does_not_serve_c
     check_upgraded(&gateway.upgrade());
     assert!(mark.exists(), "another program was started than lies there");
     assert_eq!(gateway.get("/required", &[("Authorization", &good_bearer())]).status, 200);
+}
+
+/// Speaks as a new process does up to the word that it serves, and hears nothing more from then on.
+const DEAF: &str = r#"exec python3 -c '
+import json, os, socket, time
+notice = json.loads(os.environ["PORTCULLIS_TAKE_OVER"])
+old = socket.socket(fileno=0)
+handing = socket.socket(socket.AF_UNIX)
+handing.bind(notice["socket"])
+handing.listen()
+taking = handing.accept()[0]
+taking.recvmsg(4096, socket.CMSG_SPACE(4 * 32))
+os.unlink(notice["socket"])
+old.sendall(b"\"prepared\"\n")
+heard = b""
+while not heard.endswith(b"\n"):
+    heard += old.recv(65536)
+old.shutdown(socket.SHUT_RD)
+old.sendall(b"{\"serves\":{\"version\":\"9.9.9\"}}\n")
+time.sleep(30)
+'"#;
+
+#[test]
+fn one_that_ends_as_soon_as_it_said_that_it_serves_leaves_the_process_before_serving() {
+    let test = "upgrade::one_that_ends_as_soon_as_it_said_that_it_serves_leaves_the_process_before_serving";
+    if require_python("socket", test).is_none() {
+        return;
+    }
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    let notify = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&notify).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let link = folder.path().join("portcullis");
+    std::os::unix::fs::symlink(BINARY, &link).unwrap();
+    let mut gateway =
+        builder("", ROUTES, &upstream).program(&link).env("NOTIFY_SOCKET", notify.to_str().unwrap()).start();
+    fs::remove_file(&link).unwrap();
+    program(&folder, "portcullis", DEAF);
+    check_failed(&mut gateway, &["does not listen"]);
+    let mut buffer = [0; 1024];
+    let mut told = || {
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let asked: Vec<_> =
+        std::iter::from_fn(|| Some(told())).filter(|message| message.starts_with("MAINPID=")).take(2).collect();
+    assert_eq!(asked[1], format!("MAINPID={}\n", gateway.id()), "the one that serves is the one to watch: {asked:?}");
+    // Changes are possible again, and so is an upgrade.
+    let revoked = gateway.run(&["revoke", "-c", "portcullis.yaml", "--issuer", "main", "--sub", "u9"]);
+    assert_eq!(revoked.code(), Some(0), "{}", revoked.stderr);
+    program(&folder, "portcullis", &real());
+    check_upgraded(&gateway.upgrade());
+}
+
+#[test]
+fn one_that_is_told_to_stop_during_an_upgrade_leaves_nobody_behind() {
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    let link = folder.path().join("portcullis");
+    std::os::unix::fs::symlink(BINARY, &link).unwrap();
+    let gateway =
+        Gateway::builder(config("", ROUTES).replace("grace_period: 20s", "grace_period: 20s, drain_delay: 10s"))
+            .set("upstream", upstream.address())
+            .file("keys.json", keys_file())
+            .program(&link)
+            .start();
+    fs::remove_file(&link).unwrap();
+    let (started, go) = (folder.path().join("started"), folder.path().join("go"));
+    let waits =
+        format!("touch '{}'\nuntil [ -e '{}' ]; do sleep 0.05; done\n{}", started.display(), go.display(), real());
+    program(&folder, "portcullis", &waits);
+    let (socket, runs_in) = (gateway.admin_socket(), gateway.folder().path().to_owned());
+    let asking = thread::spawn(move || run_in(&runs_in, &["upgrade", "--admin", &socket]));
+    assert!(eventually(PATIENCE, || started.exists().then_some(())).is_some());
+    gateway.signal("TERM");
+    let drains = || gateway.run(&["healthcheck", "-c", "portcullis.yaml"]).code() != Some(0);
+    assert!(eventually(PATIENCE, || drains().then_some(())).is_some());
+    fs::write(go, "").unwrap();
+    let account = asking.join().unwrap();
+    assert!(
+        account.code() == Some(1) && account.stderr.contains("about to end"),
+        "{}{}",
+        account.stdout,
+        account.stderr
+    );
+    let pid = gateway.id();
+    assert!(eventually(PATIENCE, || processes_started_by(pid).is_empty().then_some(())).is_some());
+    assert!(eventually(PATIENCE, || (!is_portcullis(pid)).then_some(())).is_some());
+    assert!(Wire::connect(gateway.address()).is_err(), "somebody goes on listening");
 }
 
 #[test]

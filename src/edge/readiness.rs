@@ -104,7 +104,10 @@ impl BackgroundService for Readiness {
             }
         }
         self.health.listens();
-        let _ = tokio::time::timeout(ISSUERS_PATIENCE, self.all_tried.clone().wait()).await;
+        // Who takes over has waited before, and serves already: whoever is to give way waits for this word.
+        if self.take_over.is_none() {
+            let _ = tokio::time::timeout(ISSUERS_PATIENCE, self.all_tried.clone().wait()).await;
+        }
         let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
         let readiness = self.health.readiness(&self.shared.installed.load());
         log::info!("portcullis {} listens on {}", env!("CARGO_PKG_VERSION"), addresses.join(", "));

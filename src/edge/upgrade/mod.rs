@@ -142,6 +142,33 @@ impl Sockets {
     }
 }
 
+/// An upgrade that is going on. However it ends, also by a panic, changes are possible again afterwards unless this process has
+/// given way: revocations above all.
+struct UnderWay {
+    upgrader: Arc<Upgrader>,
+    has_given_way: bool,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl UnderWay {
+    fn begin(upgrader: &Arc<Upgrader>, turn: OwnedMutexGuard<()>) -> Self {
+        upgrader.is_under_way.store(true, Ordering::SeqCst);
+        Self { upgrader: Arc::clone(upgrader), has_given_way: false, _turn: turn }
+    }
+
+    fn end(mut self, has_given_way: bool) {
+        self.has_given_way = has_given_way;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if !self.has_given_way {
+            self.upgrader.is_under_way.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
 /// The process that serves in the place of this one.
 #[derive(Debug)]
 struct Successor {
@@ -207,14 +234,18 @@ impl Upgrader {
             return Err(UpgradeError::Leaving);
         }
         log::info!("{who} asked for an upgrade");
-        self.is_under_way.store(true, Ordering::SeqCst);
-        // What was begun is finished, and known to the new process; what comes now is refused or waits.
-        let _no_reload = self.reloader.current.lock().await;
-        self.reloader.shared.revocations.until_settled().await;
         let upgrader = Arc::clone(self);
-        // Whatever becomes of whoever asked, it is finished.
-        let replacing = tokio::task::spawn_blocking(move || upgrader.replace_noting(turn));
-        replacing.await.unwrap_or_else(|_| Err(UpgradeError::Failed("it was interrupted".to_owned())))
+        // Whatever becomes of whoever asked, it is finished: in a task of its own, which nobody drops.
+        let upgrading = tokio::spawn(async move {
+            let under_way = UnderWay::begin(&upgrader, turn);
+            // What was begun is finished, and known to the new process; what comes now is refused or waits.
+            let _no_reload = upgrader.reloader.current.lock().await;
+            upgrader.reloader.shared.revocations.until_settled().await;
+            let replacing = Arc::clone(&upgrader);
+            tokio::task::spawn_blocking(move || replacing.replace_noting(under_way)).await
+        });
+        let interrupted = || UpgradeError::Failed("it was interrupted".to_owned());
+        upgrading.await.map_err(|_| interrupted())?.unwrap_or_else(|_| Err(interrupted()))
     }
 
     /// Whether the process before has ended: until then it tells this one what it counts, and this one passes it on.
@@ -233,7 +264,7 @@ impl Upgrader {
         }
     }
 
-    fn replace_noting(&self, turn: OwnedMutexGuard<()>) -> Result<Upgraded, UpgradeError> {
+    fn replace_noting(&self, under_way: UnderWay) -> Result<Upgraded, UpgradeError> {
         let outcome = self.replace();
         match &outcome {
             Ok(upgraded) => log::info!(
@@ -251,10 +282,7 @@ impl Upgrader {
                 ));
             }
         }
-        if outcome.is_err() {
-            self.is_under_way.store(false, Ordering::SeqCst);
-        }
-        drop(turn);
+        under_way.end(outcome.is_ok());
         outcome
     }
 
@@ -266,23 +294,32 @@ impl Upgrader {
         let mut new = NewProcess::start(program, &notice)?;
         new.take_sockets(&self.sockets, socket)?;
         new.await_word(PREPARING_PATIENCE, |word| matches!(word, FromNew::Prepared).then_some(()))?;
+        self.check_still_wanted()?;
         let counted = metrics.counters();
         new.tell(&FromOld::Serve { counters: counted.clone() })?;
         let version = new.await_word(SERVING_PATIENCE, |word| match word {
             FromNew::Serves { version } => Some(version),
             FromNew::Failed { .. } | FromNew::Prepared => None,
         })?;
+        self.check_still_wanted()?;
         let process = new.id();
-        // From here on it serves: nothing fails any more.
         systemd::main_process(process);
-        new.let_go();
         if let Err(error) = new.tell(&FromOld::Lead) {
-            log::warn!("{error}");
+            // It has ended since it said that it serves: if this one gave way now, nobody would serve.
+            systemd::main_process(std::process::id());
+            return Err(error);
         }
+        // From here on it serves: nothing fails any more.
+        new.let_go();
         self.reloader.shared.revocations.follow();
         *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(Successor { new, counted });
         self.given_way.send_replace(true);
         Ok(Upgraded { process, version })
+    }
+
+    /// Who asked this process to stop asked for no other one to go on in its place.
+    fn check_still_wanted(&self) -> Result<(), UpgradeError> {
+        if self.health.is_draining() { Err(UpgradeError::Leaving) } else { Ok(()) }
     }
 
     /// What is started, where sockets are handed over, and which.
