@@ -82,7 +82,8 @@ fn floods() -> Vec<Flood> {
             [get(stream(number)), frame(RST_STREAM, 0, stream(number), &[0, 0, 0, 8])].concat()
         }),
         flood("streams that the server must take back (CVE-2025-8671)", 100_000, ByServer, move |number| {
-            [open(stream(number)), frame(WINDOW_UPDATE, 0, stream(number), &[0; 4])].concat()
+            // A window beyond all bounds is this stream's error, and no other's.
+            [open(stream(number)), frame(WINDOW_UPDATE, 0, stream(number), &i32::MAX.to_be_bytes())].concat()
         }),
         Flood {
             begin: endless(),
@@ -98,7 +99,7 @@ fn floods() -> Vec<Flood> {
             begin: open(1),
             ..flood("a body of empty parts (CVE-2019-9518)", 500_000, ByServer, |_| frame(DATA, 0, 1, &[]))
         },
-        flood("heads that unpack to thousands of times their size", 500, Whenever, move |number| bomb(stream(number))),
+        flood("heads that unpack to thousands of times their size", 500, ByServer, move |number| bomb(stream(number))),
         flood("more streams at a time than are allowed", 20_000, ByServer, move |number| open(stream(number))),
         flood("one stream's number again and again", 20_000, ByServer, |_| get(1)),
         flood("pings (CVE-2019-9512)", 200_000, Whenever, |_| frame(PING, 0, 0, &[7; 8])),
@@ -137,9 +138,12 @@ fn send(address: &Address, flood: &Flood) -> (Vec<u8>, bool) {
         }
     });
     let mut is_open = stream.write_all(&[beginning(), flood.begin.clone()].concat()).is_ok();
+    stream.set_nodelay(true).unwrap();
     let mut numbers = 0..flood.parts;
     while is_open && !numbers.is_empty() {
-        let some: Vec<u8> = numbers.by_ref().take(200).flat_map(|number| (flood.part)(number)).collect();
+        // One at a time at first, so that what is asked for is begun before more comes.
+        let at_a_time = if numbers.start < 100 { 1 } else { 200 };
+        let some: Vec<u8> = numbers.by_ref().take(at_a_time).flat_map(|number| (flood.part)(number)).collect();
         is_open = stream.write_all(&some).is_ok();
     }
     if flood.ends == Ends::Whenever {
@@ -186,7 +190,6 @@ fn a_flood_ends_its_connection_costs_little_and_touches_nobody_else() {
         assert!(begun < BEGUN_MAX, "{name}: {begun} requests were begun; {} frames came", came.len());
         let growth = peak(&house.gateway).saturating_sub(before);
         assert!(growth < GROWTH_MAX, "{name}: the process grew by {growth} KiB");
-        eprintln!("{name}: begun {begun}, grown {growth} KiB, ended {is_ended}");
     }
     gate.open();
     assert_eq!(waits.join().unwrap(), Some(200));
