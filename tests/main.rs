@@ -32,6 +32,7 @@ mod fuzzing;
 mod grpc;
 mod http2;
 mod http2_conformance;
+mod http2_floods;
 mod identity_provider;
 mod init;
 mod inside;

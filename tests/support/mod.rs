@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "support is written for all test files, also for those that come later")]
 
 pub(crate) mod attack;
+pub(crate) mod bare_pingora;
 pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod client;
