@@ -115,6 +115,43 @@ fn the_configuration_in_the_readme_lets_the_token_pass_that_the_readme_signs() {
     }
 }
 
+/// The blocks of a page that show a terminal: each command with what it writes.
+fn consoles(page: &str) -> Vec<(&str, String)> {
+    let blocks = page.split("```console\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    let commands = blocks.flat_map(|block| block.split("$ ").skip(1));
+    commands
+        .map(|shown| {
+            let (command, output) = shown.split_once('\n').unwrap_or((shown, ""));
+            (command, output.trim_end().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn every_terminal_that_the_pages_of_policies_show_shows_what_it_would() {
+    let mut shown = 0;
+    let binaries = PathBuf::from(gateway::BINARY).parent().unwrap().display().to_string();
+    let path = format!("{binaries}:{}", std::env::var("PATH").unwrap_or_default());
+    for place in ["docs/explain.md", "docs/policy-tests.md", "docs/policy.md"] {
+        let page = fs::read_to_string(root().join(place)).unwrap();
+        for (command, output) in consoles(&page) {
+            let mut shell = std::process::Command::new("/bin/sh");
+            shell
+                .args(["-c", command])
+                .current_dir(root().join("docs/examples/policy"))
+                .env_clear()
+                .env("PATH", &path)
+                .env("LANG", "C.UTF-8");
+            let account = crate::support::process::run("sh", &mut shell);
+            let written: Vec<&str> = account.stdout.lines().map(str::trim_end).collect();
+            let expected: Vec<&str> = output.lines().map(str::trim_end).collect();
+            assert_eq!(written.join("\n").trim_end(), expected.join("\n"), "{place}: {command}\n{}", account.stderr);
+            shown += 1;
+        }
+    }
+    assert!(shown >= 4, "the pages show {shown} terminals");
+}
+
 #[test]
 fn the_readme_names_the_commands_that_exist() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();

@@ -23,6 +23,7 @@ mod dashboards;
 mod decision_table;
 mod decisions;
 mod diagnostics;
+mod difference;
 mod documentation;
 mod explain;
 mod folding_upstreams;

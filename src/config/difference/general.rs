@@ -37,24 +37,37 @@ pub(super) fn compare(old_side: Side<'_>, new_side: Side<'_>, changes: &mut Chan
         changes.add(direction, "headers", format!("names with an underscore are removed: {drop_underscore_headers}"));
     }
     for key in INSECURE {
-        let (before, now) = (count(&old.document, key), count(document, key));
-        if now != before {
-            let direction = if now > before { Looser } else { Stricter };
-            changes.add(direction, "insecure", format!("`{key}` is written in {now} places; before: {before}"));
-        }
+        let (before, now) = (places(&old.document, key), places(document, key));
+        changes.add_members(("insecure", key), (&before, &now), (Looser, Stricter), |place| {
+            if place.is_empty() { "at the top".to_owned() } else { place.clone() }
+        });
     }
     compare_startup((&old_side.0.startup, &old.document), (startup, document), changes);
 }
 
-/// How often a key stands in a document with another value than `false`.
-fn count(document: &Value, key: &str) -> usize {
+/// Where a key stands in a document with another value than `false`.
+fn places(document: &Value, key: &str) -> Vec<String> {
+    let below = |name: &str, value: &Value| -> Vec<String> {
+        places(value, key)
+            .into_iter()
+            .map(|place| if place.is_empty() { name.to_owned() } else { format!("{name}.{place}") })
+            .collect()
+    };
     match document {
-        Value::Object(members) => members
+        Value::Object(members) => {
+            let here = members.get(key).is_some_and(|value| *value != Value::Bool(false));
+            let below = members.iter().flat_map(|(name, value)| below(name, value));
+            here.then(String::new).into_iter().chain(below).collect()
+        }
+        // What has no name is what it says: its position says nothing.
+        Value::Array(elements) => elements
             .iter()
-            .map(|(name, value)| usize::from(name == key && *value != Value::Bool(false)) + count(value, key))
-            .sum(),
-        Value::Array(elements) => elements.iter().map(|element| count(element, key)).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+            .flat_map(|element| {
+                let name = element.get("name").and_then(Value::as_str);
+                below(&name.map_or_else(|| element.to_string(), str::to_owned), element)
+            })
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     }
 }
 
