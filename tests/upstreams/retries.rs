@@ -14,6 +14,7 @@ use crate::support::{
     problem::check_problem,
     server::{Server, free_address},
     upstream::{Answer, Upstream},
+    waiting::Gate,
 };
 
 #[test]
@@ -207,4 +208,27 @@ fn what_is_too_large_to_be_kept_is_not_sent_again() {
     assert_eq!(statuses, [200, 502]);
     assert_eq!((one.take().len(), other.take().len()), (1, 1));
     assert!(retries(&gateway) < 0.5);
+}
+
+#[test]
+fn a_request_that_is_not_answered_in_time_is_not_sent_again() {
+    let (one, other) = (Upstream::start(), Upstream::start());
+    let gateway = builder(&format!("{{servers: [{}], timeouts: {{read: 300ms}}}}", servers(&[&one, &other]))).start();
+    for _ in 0..2 {
+        assert_eq!(get(&gateway).status, 200);
+    }
+    let gate = Gate::default();
+    one.set_answer(Answer::EchoAfter(gate.clone()));
+    // On a connection that served before, and on new ones.
+    for method in ["GET", "PUT", "POST", "GET"] {
+        (one.take(), other.take());
+        let body = if method == "GET" { "" } else { "content" };
+        let mut statuses: Vec<u16> =
+            (0..2).map(|_| send(&mut gateway.connect(), method, "/orders", "", body).status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 504], "{method}");
+        assert_eq!((one.take().len(), other.take().len()), (1, 1), "{method}");
+    }
+    assert!(retries(&gateway) < 0.5);
+    gate.open();
 }
