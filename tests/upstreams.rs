@@ -3,6 +3,7 @@ mod choice;
 mod health;
 mod http2;
 mod load;
+mod names;
 mod retries;
 mod tls;
 
