@@ -50,7 +50,7 @@ struct Load {
 impl Load {
     /// What one client sends, one request after the other.
     fn send(&self, gateway: &Gateway, number: usize) -> Vec<Ended> {
-        let (method, body) = if number % 2 == 0 { ("GET", "") } else { ("POST", "content") };
+        let (method, body) = if number.is_multiple_of(2) { ("GET", "") } else { ("POST", "content") };
         // One token for all: a signature costs more than a request.
         let (token, length) = (good_bearer(), body.len().to_string());
         let mut client = gateway.connect();

@@ -200,7 +200,8 @@ fn what_is_too_large_to_be_kept_is_not_sent_again() {
         assert_eq!(get(&gateway).status, 200);
     }
     one.set_answer(Answer::BytesThenClose(Vec::new()));
-    (one.take(), other.take());
+    one.take();
+    other.take();
     let body = "0123456789".repeat(30_000);
     let mut statuses: Vec<u16> =
         (0..2).map(|_| send(&mut gateway.connect(), "PUT", "/orders", "", &body).status).collect();
@@ -221,7 +222,8 @@ fn a_request_that_is_not_answered_in_time_is_not_sent_again() {
     one.set_answer(Answer::EchoAfter(gate.clone()));
     // On a connection that served before, and on new ones.
     for method in ["GET", "PUT", "POST", "GET"] {
-        (one.take(), other.take());
+        one.take();
+        other.take();
         let body = if method == "GET" { "" } else { "content" };
         let mut statuses: Vec<u16> =
             (0..2).map(|_| send(&mut gateway.connect(), method, "/orders", "", body).status).collect();
