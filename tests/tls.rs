@@ -10,6 +10,7 @@ use crate::support::{
     problem::check_problem,
     process::{self, Process},
     reported::is_metric,
+    server::free_address,
     tls::TlsClient,
     upstream::Upstream,
     waiting::{PATIENCE, eventually},
@@ -140,6 +141,42 @@ fn a_client_certificate_is_asked_for_as_configured() {
         // A server's certificate is none for a client.
         assert_eq!(get(&gateway, client().showing(&server), "api.test"), foreign, "{demand}");
     }
+}
+
+#[test]
+fn a_session_of_a_listener_that_asks_for_no_certificate_opens_no_other_listener() {
+    let (upstream, authority) = (Upstream::start(), Authority::new("root"));
+    let partners = Address::Tcp(free_address());
+    let second = format!(
+        "listeners:\n  - {{name: partners, address: \"{partners}\", {}}}\n",
+        tls_of(&["web"], ", client_ca_file: ca.pem")
+    );
+    let config = fixture::config("", ROUTES)
+        .replace("listeners:\n", &second)
+        .replace("address: \"{listen}\"", &format!("address: \"{{listen}}\", {}", tls_of(&["web"], "")));
+    let gateway = Gateway::builder(config)
+        .set("upstream", upstream.address())
+        .file("keys.json", fixture::keys_file())
+        .pair("web", &authority.server(&["api.test"]))
+        .file("ca.pem", authority.certificate())
+        .start();
+    // Copies of a client remember the same sessions.
+    let client = TlsClient::new(authority.certificate(), "api.test");
+    let known = client.clone().showing(&authority.client("partner"));
+    let ask = |client: TlsClient, address: &Address| {
+        let door = client.front(address);
+        let mut client = Client::connect(door.address());
+        client.send("GET /public HTTP/1.1\r\nHost: api.test\r\n\r\n");
+        client.try_read("GET").ok().map(|response| response.status)
+    };
+    for _ in 0..2 {
+        assert_eq!(ask(client.clone(), gateway.address()), Some(200));
+        assert_eq!(ask(client.clone(), &partners), None);
+        // Nor does one that was shown a certificate open it for who shows none.
+        assert_eq!(ask(known.clone(), &partners), Some(200));
+        assert_eq!(ask(client.clone(), &partners), None);
+    }
+    assert_eq!(upstream.requests().len(), 4);
 }
 
 #[test]

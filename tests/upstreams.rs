@@ -1,8 +1,11 @@
 //! The servers behind the gateway: which one is asked, what happens when one fails, and what is spoken to them.
+mod choice;
 mod health;
 mod http2;
 mod load;
+mod names;
 mod retries;
+mod tls;
 
 use crate::support::{
     client::{Client, Response, request_bytes},

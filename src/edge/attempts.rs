@@ -5,7 +5,7 @@
 //! did not begin (RFC 9113 §8.7). When a connection that was used before ended with the request on its way, only what may be
 //! repeated is (RFC 9110 §9.2.2). No request has more attempts than its upstream allows, all requests together have not more
 //! than the upstream's budget, and what of a body is gone cannot be sent again.
-use std::sync::Arc;
+use std::{io::ErrorKind, sync::Arc};
 
 use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorSource, ErrorType, Result, RetryType, upstreams::peer::HttpPeer};
@@ -54,6 +54,8 @@ pub fn next_server(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
             if let Some(metrics) = installed.upstream_metrics(upstream) {
                 metrics.retried();
             }
+            // What was read of the body goes out anew, and is counted anew.
+            exchange.body_bytes = 0;
             attempt.tried.push(chosen.target);
             attempt.server = chosen.server;
             attempt.health = chosen.health;
@@ -155,9 +157,7 @@ pub fn failed_to_connect(session: &Session, exchange: &Exchange, error: &mut Err
 pub fn failed_on_the_way(session: &Session, exchange: &Exchange, error: &mut Error, is_reused: bool) {
     // The server said that it began nothing: of HTTP/2's errors, Pingora marks these alone.
     let is_unprocessed = *error.etype() == ErrorType::H2Error && error.retry == RetryType::Decided(true);
-    error.retry.decide_reuse(is_reused);
-    let is_closed = is_reused && error.retry() && *error.esource() == ErrorSource::Upstream;
-    let is_repeatable = is_unprocessed || is_closed && session.req_header().method.is_idempotent();
+    let is_repeatable = is_unprocessed || is_reused && was_closed(error) && session.req_header().method.is_idempotent();
     error.set_retry(is_repeatable && may_try_again(session, exchange));
     let is_before_head = exchange.upstream_duration.is_none() && *error.esource() == ErrorSource::Upstream;
     // A connection that the server closed while nobody used it is no failure, nor is what was ended here, because a token did.
@@ -166,6 +166,17 @@ pub fn failed_on_the_way(session: &Session, exchange: &Exchange, error: &mut Err
     if is_failure && let Some(attempt) = &exchange.attempt {
         attempt.health.request_failed(&cause_of(error));
     }
+}
+
+/// Whether a server closed a connection instead of answering.
+fn was_closed(error: &Error) -> bool {
+    if *error.esource() != ErrorSource::Upstream {
+        return false;
+    }
+    // Pingora says so of what it read, not of what it wrote: then the end had come before the request went out.
+    let is_gone = |kind| matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected);
+    let of_writing = || error.root_cause().downcast_ref::<std::io::Error>().is_some_and(|cause| is_gone(cause.kind()));
+    error.retry == RetryType::ReusedOnly || *error.etype() == ErrorType::WriteError && of_writing()
 }
 
 /// The head of the response did not come in the time that the route allows.
@@ -183,4 +194,39 @@ fn may_try_again(session: &Session, exchange: &Exchange) -> bool {
             && !session.as_ref().retry_buffer_truncated()
             && upstreams.may_retry(attempt.upstream)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn a_closed_connection_is_told_from_all_else_that_goes_wrong() {
+        let of = |kind, etype| Error::because(etype, "", io::Error::from(kind));
+        let reused = |mut error: Box<Error>| {
+            error.retry = RetryType::ReusedOnly;
+            error
+        };
+        for (error, expected) in [
+            (reused(Error::new_up(ErrorType::ConnectionClosed)), true),
+            (reused(of(ErrorKind::ConnectionReset, ErrorType::ReadError).into_up()), true),
+            (of(ErrorKind::BrokenPipe, ErrorType::WriteError).into_up(), true),
+            (of(ErrorKind::ConnectionReset, ErrorType::WriteError).into_up(), true),
+            // As it is for a body, whose error is told within another.
+            (
+                Error::because(ErrorType::WriteError, "", of(ErrorKind::BrokenPipe, ErrorType::WriteError)).into_up(),
+                true,
+            ),
+            (of(ErrorKind::TimedOut, ErrorType::WriteTimedout).into_up(), false),
+            (of(ErrorKind::TimedOut, ErrorType::WriteError).into_up(), false),
+            (of(ErrorKind::TimedOut, ErrorType::ReadTimedout).into_up(), false),
+            (of(ErrorKind::ConnectionReset, ErrorType::ReadError).into_up(), false),
+            (Error::new_up(ErrorType::InvalidHTTPHeader), false),
+            (of(ErrorKind::BrokenPipe, ErrorType::WriteError).into_down(), false),
+            (reused(Error::new_down(ErrorType::ConnectionClosed)), false),
+        ] {
+            assert_eq!(was_closed(&error), expected, "{error}");
+        }
+    }
 }

@@ -27,6 +27,7 @@ pub(crate) mod shared;
 pub(crate) mod table;
 pub(crate) mod tls;
 pub(crate) mod token;
+pub(crate) mod unsteady;
 pub(crate) mod upstream;
 pub(crate) mod waiting;
 pub(crate) mod wire;

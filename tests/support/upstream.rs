@@ -22,8 +22,6 @@ pub(crate) enum Answer {
     Echo,
     /// Waits until the gate is open, then echoes.
     EchoAfter(Gate),
-    /// Echoes after a pause.
-    EchoSlowly(Duration),
     /// These bytes, as they are; the connection stays open.
     Bytes(Vec<u8>),
     /// These bytes, and the connection is closed: in the middle of a response, if they are one's beginning.
@@ -178,11 +176,6 @@ fn serve(mut wire: Wire, record: &Record) -> io::Result<()> {
             Answer::Echo => wire.send(&echo(&seen))?,
             Answer::EchoAfter(gate) => {
                 gate.wait(PATIENCE);
-                wire.send(&echo(&seen))?;
-            }
-            Answer::EchoSlowly(pause) => {
-                // A gate that nobody opens.
-                Gate::default().wait(pause);
                 wire.send(&echo(&seen))?;
             }
             Answer::Bytes(bytes) => wire.send(&bytes)?,

@@ -73,14 +73,30 @@ fn a_connection_is_enough_for_a_check_that_wants_no_more() {
 }
 
 #[test]
-fn a_host_of_its_own_may_be_given_to_a_check() {
+fn a_check_says_what_is_configured_and_nothing_of_any_client() {
     let upstream = Upstream::start();
     let check = "health_check: {path: '/healthz?deep=1', host: orders.internal, interval: 100ms}";
-    let gateway = builder(&format!("{{servers: [{}], {check}}}", servers(&[&upstream]))).start();
-    let seen = upstream.wait_for(1);
-    assert_eq!(seen[0].target(), "/healthz?deep=1");
-    assert!(seen[0].head.fields.contains(&("Host".to_owned(), "orders.internal".to_owned())));
-    drop(gateway);
+    let config = crate::support::fixture::config(
+        "",
+        "  - {name: orders, path_prefix: /, request_headers: {set: {X-Env: prod}}, upstream: echo}",
+    )
+    .replace("{servers: [\"{upstream}\"]}", &format!("{{servers: [{}], {check}}}", servers(&[&upstream])));
+    let gateway =
+        crate::support::gateway::Builder::new(config).file("keys.json", crate::support::fixture::keys_file()).start();
+    upstream.wait_for(1);
+    assert_eq!(get(&gateway).status, 200);
+    let before = upstream.requests().len();
+    let all = upstream.wait_for(before + 2);
+    let (checks, of_clients): (Vec<_>, Vec<_>) = all.iter().partition(|seen| seen.target() == "/healthz?deep=1");
+    assert_eq!(of_clients.len(), 1);
+    assert!(of_clients[0].head.value("X-User-ID").is_some() && of_clients[0].head.value("X-Env").is_some());
+    let expected = [("host", "orders.internal"), ("user-agent", "portcullis-health-check")];
+    for check in checks {
+        let lower = |(name, value): &(String, String)| (name.to_ascii_lowercase(), value.clone());
+        let fields: Vec<_> = check.head.fields.iter().map(lower).collect();
+        assert_eq!((check.method(), check.body.as_slice()), ("GET", &b""[..]));
+        assert_eq!(fields, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
 }
 
 #[test]
