@@ -198,15 +198,43 @@ fn source_of(module: &str) -> Option<String> {
     fs::read_to_string(root().join("tests").join(module.replace("::", "/")).with_extension("rs")).ok()
 }
 
+/// That every test a page names is there, and at least so many.
+fn check_tests_named_in(page: &str, at_least: usize) -> Vec<String> {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let named = tests_named_in(&text);
+    assert!(named.len() >= at_least, "{page}: only {} tests are named", named.len());
+    for test in &named {
+        let (module, name) = test.rsplit_once("::").unwrap();
+        let source = source_of(module).unwrap_or_else(|| panic!("{page}: {test}: no such module"));
+        assert!(source.contains(&format!("#[test]\nfn {name}()")), "{page}: {test}: no such test");
+    }
+    named.into_iter().map(str::to_owned).collect()
+}
+
 #[test]
 fn every_test_that_the_threat_model_names_is_there() {
-    let page = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
-    let named = tests_named_in(&page);
-    assert!(named.len() > 50, "only {} tests are named", named.len());
-    for test in named {
-        let (module, name) = test.rsplit_once("::").unwrap();
-        let source = source_of(module).unwrap_or_else(|| panic!("{test}: no such module"));
-        assert!(source.contains(&format!("#[test]\nfn {name}()")), "{test}: no such test");
+    check_tests_named_in("docs/threat-model.md", 51);
+}
+
+#[test]
+fn every_row_of_the_page_of_protocols_names_a_test_that_is_there() {
+    let named = check_tests_named_in("docs/protocols.md", 25);
+    let page = fs::read_to_string(root().join("docs/protocols.md")).unwrap();
+    let (_, table) = page.split_once("| test |\n").unwrap();
+    let rows: Vec<&str> = table.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), named.len());
+    for row in &rows {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let [_, _, _, test] = cells.as_slice() else { panic!("not four cells: {row}") };
+        assert_eq!(tests_named_in(test).len(), 1, "{row}");
+    }
+    // And of the tests with peers none is missing there.
+    for file in fs::read_dir(root().join("tests/peers")).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "rs") {
+            let module = format!("peers::{}::", file.file_stem().unwrap().to_str().unwrap());
+            let tests = fs::read_to_string(&file).unwrap().matches("#[test]\n").count();
+            assert_eq!(named.iter().filter(|test| test.starts_with(&module)).count(), tests, "{module}");
+        }
     }
 }
 
