@@ -268,11 +268,11 @@ fn an_entry_counts_until_its_end_and_is_gone_then() {
     assert_eq!(reason(gateway, &token).as_deref(), Some("subject_revoked"));
     becomes(gateway, &token, None);
     assert!(now() >= end, "not before its time");
+    let left = entries(gateway);
+    assert_eq!((left.len(), &left[0]["sub"]), (1, &json!("u2")), "not shown, swept away or not: {left:?}");
     let own = gateway.folder().path().join("state/revocations/own.json");
     let is_gone = |path: &Path| (!std::fs::read_to_string(path).unwrap().contains("u1")).then_some(());
     assert!(eventually(PATIENCE, || is_gone(&own)).is_some(), "on disk too");
-    let left = entries(gateway);
-    assert_eq!((left.len(), &left[0]["sub"]), (1, &json!("u2")), "{left:?}");
     let late = post(gateway, &json!({"sub": "u1", "until": rfc3339(now() - 1)}));
     assert_eq!((late.status, late.text().contains("`until` has passed")), (400, true));
 }

@@ -21,25 +21,30 @@ use crate::{
 const NAMED_MAX: usize = 20;
 
 impl RevocationKeeper {
-    /// All entries and where they come from, for `GET /revocations`.
+    /// All entries that count now and where they come from, for `GET /revocations`. What has ended is not shown, though it
+    /// may stay in memory and on disk until the next sweep.
     pub fn view(&self) -> Value {
+        let now = clock::unix_time();
         let sources = self.sources();
         let entries = |kind: &'static str, list: &RevocationList| -> Vec<Value> {
-            list.entries().iter().map(|entry| view_of(entry, kind)).collect()
+            list.entries().iter().filter(|entry| entry.is_in_force(now)).map(|entry| view_of(entry, kind)).collect()
         };
         let mut all = entries(OWN, &sources.own);
+        let own_count = all.len();
         let mut places = vec![json!({
             "source": OWN,
             "name": self.store.as_ref().ok().map(|store| store.own_path().display().to_string()),
-            "entries": sources.own.entries().len(),
+            "entries": own_count,
             "last_error": self.store.as_ref().err(),
         })];
         if let Some(operators) = &sources.operators {
-            all.extend(operators.list.iter().flat_map(|list| entries(operators.kind, list)));
+            let listed = operators.list.as_ref().map(|list| entries(operators.kind, list));
+            let listed_count = listed.as_ref().map(Vec::len);
+            all.extend(listed.into_iter().flatten());
             places.push(json!({
                 "source": operators.kind,
                 "name": operators.name,
-                "entries": operators.list.as_ref().map(|list| list.entries().len()),
+                "entries": listed_count,
                 "last_success": operators.last_success.map(clock::rfc3339),
                 "last_error": operators.last_error,
             }));
