@@ -111,6 +111,13 @@ fn listen<A>(service: &mut Service<A>, address: &Address, mode: u32) {
     }
 }
 
+/// Where the admin interface listens: at its address, and at the private socket.
+pub(super) fn admin_addresses(startup: &Startup) -> Vec<Address> {
+    let written = startup.admin.address.clone();
+    let private = private_admin_socket().filter(|address| written.as_ref() != Some(address));
+    written.into_iter().chain(private).collect()
+}
+
 /// The admin interface, at its address and at the private socket. It goes on while the process drains, so that whoever asks for
 /// readiness is told 503 instead of nothing, and ends when another process has taken over.
 pub(super) fn add_admin(
@@ -120,6 +127,7 @@ pub(super) fn add_admin(
     history: History,
     opening: &Opening,
 ) {
+    let addresses = admin_addresses(&startup);
     let settings = Arc::new(startup.admin);
     let app = |access| AdminApp {
         shared: Arc::clone(shared),
@@ -136,11 +144,10 @@ pub(super) fn add_admin(
         let until = Some(upgrader.given_way.subscribe());
         server.add_service(Listening { service, opening: opening.clone(), until });
     };
-    if let Some(address) = &settings.address {
-        add(address, Access::by_address(Arc::clone(&settings)));
-    }
-    if let Some(address) = private_admin_socket().filter(|address| settings.address.as_ref() != Some(address)) {
-        add(&address, Access::by_private_socket(settings));
+    for address in addresses {
+        let is_written = settings.address.as_ref() == Some(&address);
+        let settings = Arc::clone(&settings);
+        add(&address, if is_written { Access::by_address(settings) } else { Access::by_private_socket(settings) });
     }
     add_background(server, "history", history);
 }

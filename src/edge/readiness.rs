@@ -38,6 +38,8 @@ pub struct Readiness {
     pub all_tried: AllTried,
     /// The listeners' addresses.
     pub addresses: Vec<Address>,
+    /// The admin interface's: whoever hears that the process is ready may ask it anything.
+    pub admin_addresses: Vec<Address>,
     /// In whose place this process is to serve; nothing when it simply starts.
     pub take_over: Option<TakeOver>,
     /// Has the listeners accept connections.
@@ -91,7 +93,7 @@ impl BackgroundService for Readiness {
             self.await_turn(take_over).await;
             self.open.send_replace(true);
         }
-        for address in &self.addresses {
+        for address in self.addresses.iter().chain(&self.admin_addresses) {
             if tokio::time::timeout(START_PATIENCE, until_it_accepts(address)).await.is_err() {
                 // Pingora's listener ended in a panic of its own; a process without it must not go on.
                 let why = format!("nothing accepts connections on {address}");

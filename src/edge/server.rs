@@ -22,7 +22,7 @@ use crate::{
         installed::{Installed, Parts},
         issuer_keys::{AllTried, KeyRefresher, KeySources, KeyStore, KeyTasks, KeyWaiters},
         jwks_client::Proxies,
-        listening::{add_admin, add_file_watches, add_listeners, new_server},
+        listening::{add_admin, add_file_watches, add_listeners, admin_addresses, new_server},
         metrics::Metrics,
         open_files,
         preconditions::{StartError, check_addresses},
@@ -189,6 +189,7 @@ impl Prepared {
             all_tried,
             reloader: Arc::clone(&reloader),
             addresses: startup.listeners.iter().map(|listener| listener.address.clone()).collect(),
+            admin_addresses: admin_addresses(&startup),
             take_over: self.take_over,
             open,
         };
