@@ -15,7 +15,7 @@ use crate::support::{
     http2::Http2,
     jwks_server::{JwksServer, KeySetAnswer},
     peers::require_python,
-    process::{Account, is_portcullis},
+    process::{Account, is_portcullis, send},
     server::{Server, free_address},
     token::{Token, bearer},
     upstream::{Answer, Upstream},
@@ -205,6 +205,14 @@ fn a_websocket_lives_on_in_the_process_before_and_revocations_still_reach_it() {
     assert!(ended.is_some(), "a revoked stream lives on");
     says(&mut good);
     assert!(is_portcullis(before));
+    // Who knows the number of the process before alone means the gateway all the same.
+    edit(&gateway, |text| {
+        text.replace("routes:\n", "routes:\n  - {name: new, path: /new, auth: none, respond: {status: 204}}\n")
+    });
+    send("HUP", before);
+    let is_in_force = || (gateway.get("/new", &[]).status == 204).then_some(());
+    assert!(eventually(PATIENCE, is_in_force).is_some(), "{}", gateway.account().stderr);
+    says(&mut good);
     good.shut();
     assert!(eventually(PATIENCE, || (!is_portcullis(before)).then_some(())).is_some(), "the last stream ended");
     let kept = gateway.run(&["revocations", "-c", "portcullis.yaml"]);
@@ -461,10 +469,17 @@ fn one_upgrade_at_a_time_and_no_change_meanwhile() {
     let reloaded = gateway.run(&["reload", "--admin", &socket]);
     assert!(reloaded.code() == Some(1) && reloaded.stderr.contains("upgrade is under way"), "{}", reloaded.stderr);
     assert_eq!(gateway.get("/required", &[("Authorization", &good_bearer())]).status, 200);
+    // A signal waits, and is then for the process that serves.
+    gateway.signal("HUP");
     fs::write(go, "").unwrap();
     let account = asking.join().unwrap();
     check_upgraded(&account);
     gateway.is_succeeded(&account);
+    let said = |what: &str| gateway.account().stderr.matches(what).count();
+    let reloaded = eventually(PATIENCE, || (said("the configuration was reloaded") > 0).then_some(()));
+    assert!(reloaded.is_some(), "{}", gateway.account().stderr);
+    assert_eq!(said("another process serves: it is asked for the reload"), 1, "{}", gateway.account().stderr);
+    assert_eq!(said("the configuration was reloaded"), 1, "{}", gateway.account().stderr);
     assert_eq!(gateway.run(&["revoke", "--admin", &socket, "--issuer", "main", "--sub", "u9"]).code(), Some(0));
 }
 

@@ -200,7 +200,7 @@ impl Prepared {
         add_background(&mut server, "revocations", homes.revocations);
         add_background(&mut server, "upstreams", homes.upstreams);
         add_background(&mut server, "readiness", readiness);
-        let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, reloader, upgrader };
+        let signals = SignalWatch { health, metrics, access_log, grace_period, drain_delay, upgrader };
         Assembly { server, signals, shared, _held: [sweeping, comparing] }
     }
 }

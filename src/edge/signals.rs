@@ -12,9 +12,7 @@ use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::edge::{
-    access_log::AccessLog, admin::health::Health, clock, metrics::Metrics, reload::Reloader, systemd, upgrade::Upgrader,
-};
+use crate::edge::{access_log::AccessLog, admin::health::Health, clock, metrics::Metrics, systemd, upgrade::Upgrader};
 
 /// How often it is looked whether the last request has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -52,9 +50,7 @@ pub struct SignalWatch {
     pub grace_period: Duration,
     /// How long connections are still accepted before.
     pub drain_delay: Duration,
-    /// Reads the configuration again.
-    pub reloader: Arc<Reloader>,
-    /// Says when another process has taken over.
+    /// Says when another process has taken over, and has the configuration read again by the one that serves.
     pub upgrader: Arc<Upgrader>,
 }
 
@@ -77,6 +73,7 @@ impl ShutdownSignalWatch for SignalWatch {
             tokio::select! {
                 _ = given_way.wait_for(|has_given_way| *has_given_way) => {
                     tokio::spawn(end_at_once_when_asked_again(terminate, interrupt));
+                    tokio::spawn(pass_on(hang_up, user1, Arc::clone(&self.upgrader), self.access_log.clone()));
                     self.begin_to_leave(clock::monotonic() + self.grace_period);
                     return ShutdownSignal::GracefulTerminate;
                 }
@@ -84,10 +81,9 @@ impl ShutdownSignalWatch for SignalWatch {
                 _ = interrupt.recv() => break,
                 _ = quit.recv() => break,
                 _ = hang_up.recv() => {
-                    let reloader = Arc::clone(&self.reloader);
-                    tokio::spawn(async move { drop(reloader.reload("SIGHUP").await) });
+                    tokio::spawn(Arc::clone(&self.upgrader).hang_up());
                 }
-                _ = user1.recv() => self.reopen_log(),
+                _ = user1.recv() => reopen(self.access_log.as_deref()),
                 _ = user2.recv() => log::debug!("SIGUSR2 is ignored"),
             }
         }
@@ -105,14 +101,6 @@ impl ShutdownSignalWatch for SignalWatch {
 }
 
 impl SignalWatch {
-    /// For whoever has moved the file away, as log rotation does.
-    fn reopen_log(&self) {
-        match &self.access_log {
-            Some(log) => log.reopen(),
-            None => log::debug!("SIGUSR1: there is no access log to open again"),
-        }
-    }
-
     fn begin_to_stop(&self, deadline: Instant) {
         log::info!("stopping: requests in flight are finished, for at most {} s", self.grace_period.as_secs());
         let metrics = Arc::clone(&self.metrics);
@@ -140,6 +128,26 @@ impl SignalWatch {
             upgrader.leave();
             end(access_log.as_deref(), in_flight);
         });
+    }
+}
+
+/// For whoever has moved the file away, as log rotation does.
+fn reopen(access_log: Option<&AccessLog>) {
+    match access_log {
+        Some(log) => log.reopen(),
+        None => log::debug!("SIGUSR1: there is no access log to open again"),
+    }
+}
+
+/// What is asked by signal of a process that has given way.
+async fn pass_on(mut hang_up: Signal, mut user1: Signal, upgrader: Arc<Upgrader>, access_log: Option<Arc<AccessLog>>) {
+    loop {
+        tokio::select! {
+            Some(()) = hang_up.recv() => Arc::clone(&upgrader).hang_up().await,
+            // Its last requests are written to the file too.
+            Some(()) = user1.recv() => reopen(access_log.as_deref()),
+            else => return,
+        }
     }
 }
 

@@ -142,7 +142,7 @@ impl Drop for Process {
     }
 }
 
-fn send(signal: &str, pid: u32) {
+pub(crate) fn send(signal: &str, pid: u32) {
     let sent = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).stderr(Stdio::null()).status();
     assert!(sent.is_ok(), "the program kill is needed to send a signal");
 }

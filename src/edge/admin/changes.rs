@@ -107,9 +107,10 @@ impl AdminApp {
             Ok(warnings) => answer(200, &json!({ "result": "success", "warnings": warnings })),
             Err(error) => {
                 let rejection = match &error {
-                    ReloadError::Keys(_) | ReloadError::Revocations(_) | ReloadError::Interrupted => {
-                        Rejection::KeysUnavailable
-                    }
+                    ReloadError::Keys(_)
+                    | ReloadError::Revocations(_)
+                    | ReloadError::Interrupted
+                    | ReloadError::GivenWay => Rejection::KeysUnavailable,
                     ReloadError::NoFile
                     | ReloadError::Wrong(_)
                     | ReloadError::NeedsRestart(_)

@@ -91,6 +91,10 @@ impl Reloader {
     pub async fn reload(&self, who: &str) -> Result<Vec<String>, ReloadError> {
         let mut current = self.current.lock().await;
         log::info!("{who} asked for a reload of the configuration");
+        // It may have waited for an upgrade, which holds the lock until it is over.
+        if self.shared.revocations.is_following() {
+            return Err(ReloadError::GivenWay);
+        }
         systemd::reloading();
         let outcome = self.replace(&mut current).await;
         self.shared.metrics.config_reloaded(outcome.is_ok());

@@ -55,6 +55,8 @@ pub enum ReloadError {
     Keys(String),
     /// The process is about to stop.
     Interrupted,
+    /// Another process serves in the place of this one, with a configuration of its own.
+    GivenWay,
 }
 
 impl fmt::Display for ReloadError {
@@ -73,6 +75,7 @@ impl fmt::Display for ReloadError {
                 formatter.write_str(what)
             }
             Self::Interrupted => formatter.write_str("the process is about to stop"),
+            Self::GivenWay => formatter.write_str("another process has taken over meanwhile: ask again"),
         }
     }
 }

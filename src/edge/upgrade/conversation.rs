@@ -50,6 +50,8 @@ pub(super) enum FromOld {
     Serve { counters: Counters },
     /// The service manager has been told whom to ask from now on.
     Lead,
+    /// Somebody who did not know better asked the old process to read the configuration again.
+    Reload,
     /// What was counted since, while the last requests were answered.
     Counted { counters: Counters },
 }

@@ -31,7 +31,7 @@ pub use take_over::{TakeOver, TakeOverError};
 use crate::edge::{
     admin::health::Health,
     metrics::Counters,
-    reload::Reloader,
+    reload::{ReloadError, Reloader},
     state_directory, systemd,
     upgrade::{
         conversation::{FromNew, FromOld, Notice, PROTOCOL},
@@ -251,6 +251,25 @@ impl Upgrader {
     /// Whether the process before has ended: until then it tells this one what it counts, and this one passes it on.
     pub fn is_alone(&self) -> bool {
         self.predecessor.as_ref().is_none_or(TakeOver::is_alone)
+    }
+
+    /// Has the configuration read again by whichever process serves, for a signal: whoever sends one to the process before
+    /// is not told that it has given way, and meant the gateway.
+    pub async fn hang_up(self: Arc<Self>) {
+        if self.reloader.reload("SIGHUP").await != Err(ReloadError::GivenWay) {
+            return;
+        }
+        let passing_on = tokio::task::spawn_blocking(move || {
+            let mut successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
+            match successor.as_mut().map(|successor| successor.new.tell(&FromOld::Reload)) {
+                Some(Ok(())) => log::info!("another process serves: it is asked for the reload"),
+                Some(Err(error)) => log::error!("another process serves, and was not asked for the reload: {error}"),
+                None => log::error!("another process serves, and is not known"),
+            }
+        });
+        if passing_on.await.is_err() {
+            log::error!("another process serves, and was not asked for the reload");
+        }
     }
 
     /// Tells the process that serves now what was counted here since. For the end of this process.

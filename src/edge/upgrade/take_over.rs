@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::{Signal, raise};
+
 use crate::edge::{
     metrics::Metrics,
     upgrade::{
@@ -108,7 +110,7 @@ impl TakeOver {
                 metrics.inherit(counters);
                 Ok(())
             }
-            Some(FromOld::Lead | FromOld::Counted { .. }) => {
+            Some(FromOld::Lead | FromOld::Reload | FromOld::Counted { .. }) => {
                 Err(TakeOverError::Lost(io::ErrorKind::InvalidData.into()))
             }
             None => Err(TakeOverError::Silent),
@@ -144,6 +146,12 @@ impl TakeOver {
             loop {
                 match conversation.hear(LONG) {
                     Ok(Some(FromOld::Counted { counters })) => metrics.inherit(counters),
+                    // As if it had been asked of this process, which may have given way itself by now.
+                    Ok(Some(FromOld::Reload)) => {
+                        if let Err(error) = raise(Signal::SIGHUP) {
+                            log::error!("the process before was asked for a reload, and it is not passed on: {error}");
+                        }
+                    }
                     Ok(Some(FromOld::Serve { .. } | FromOld::Lead) | None) => {}
                     Err(error) => {
                         let is_end = error.kind() == io::ErrorKind::UnexpectedEof;
