@@ -47,7 +47,11 @@ fn property(key: &'static Key) -> Value {
     let mut schema = of_shape(&key.shape);
     if let Some(schema) = schema.as_object_mut() {
         let bounds = bounds(&key.shape).map(|bounds| format!("; {bounds}")).unwrap_or_default();
-        schema.insert("description".to_owned(), format!("{}{bounds}", key.about).into());
+        let fate = key.deprecation.map(|deprecation| format!(" ({})", deprecation.sentence())).unwrap_or_default();
+        schema.insert("description".to_owned(), format!("{}{bounds}{fate}", key.about).into());
+        if key.deprecation.is_some() {
+            schema.insert("deprecated".to_owned(), true.into());
+        }
         if key.default.is_some() {
             schema.insert("default".to_owned(), key.default_json());
         }
@@ -115,6 +119,7 @@ fn bounds(shape: &Shape) -> Option<String> {
 mod tests {
     use super::*;
     use crate::config::error::Problems;
+    use crate::config::keys::Deprecation;
     use crate::config::tree::Reading;
     use crate::config::yaml;
 
@@ -221,5 +226,21 @@ mod tests {
         let leeway = schema.pointer("/properties/issuers/additionalProperties/properties/leeway").unwrap();
         assert_eq!(leeway["default"], "30s");
         assert_eq!(leeway["description"], "how far the clocks of issuer and gateway may differ; from 0s to 5m");
+    }
+
+    #[test]
+    fn a_key_that_is_to_go_says_so_to_editors() {
+        let stays = Key::optional("a", Shape::Text, "stays");
+        let goes = Key::optional("b", Shape::Text, "goes").deprecated(Deprecation {
+            since: "1.4",
+            gone_in: "2.0",
+            instead: "`a`",
+        });
+        let keys: &'static [Key] = Box::leak(Box::new([stays, goes]));
+        let schema = Value::Object(mapping(keys));
+        assert_eq!(schema.pointer("/properties/a/deprecated"), None);
+        assert_eq!(schema.pointer("/properties/b/deprecated"), Some(&json!(true)));
+        let told = "goes (deprecated since 1.4 and gone in 2.0; instead: `a`)";
+        assert_eq!(schema.pointer("/properties/b/description"), Some(&json!(told)));
     }
 }

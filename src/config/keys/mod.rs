@@ -30,6 +30,27 @@ pub struct Key {
     pub default: Option<&'static str>,
     /// What it is for, in one line.
     pub about: &'static str,
+    /// That it is to go; nothing for a key that stays.
+    pub deprecation: Option<Deprecation>,
+}
+
+/// That a key is to go: until then it is read as before, and whoever still writes it is warned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deprecation {
+    /// The version that warned first.
+    pub since: &'static str,
+    /// The version that does not know it any more.
+    pub gone_in: &'static str,
+    /// What to write in its place.
+    pub instead: &'static str,
+}
+
+impl Deprecation {
+    /// In words, after the name of the key.
+    pub fn sentence(&self) -> String {
+        let Self { since, gone_in, instead } = self;
+        format!("deprecated since {since} and gone in {gone_in}; instead: {instead}")
+    }
 }
 
 /// Whether a key must or may be there.
@@ -95,12 +116,12 @@ pub enum Shape {
 impl Key {
     /// A key that may be left out.
     pub(in crate::config) const fn optional(name: &'static str, shape: Shape, about: &'static str) -> Self {
-        Self { name, presence: Presence::Optional, shape, default: None, about }
+        Self { name, presence: Presence::Optional, shape, default: None, about, deprecation: None }
     }
 
     /// A key that must be there.
     pub(in crate::config) const fn required(name: &'static str, shape: Shape, about: &'static str) -> Self {
-        Self { name, presence: Presence::Required, shape, default: None, about }
+        Self { name, presence: Presence::Required, shape, default: None, about, deprecation: None }
     }
 
     /// A key that may be left out; `default`, as YAML, then stands for it.
@@ -110,7 +131,13 @@ impl Key {
         default: &'static str,
         about: &'static str,
     ) -> Self {
-        Self { name, presence: Presence::Optional, shape, default: Some(default), about }
+        Self { name, presence: Presence::Optional, shape, default: Some(default), about, deprecation: None }
+    }
+
+    /// The same key, which is to go.
+    #[must_use]
+    pub const fn deprecated(self, deprecation: Deprecation) -> Self {
+        Self { deprecation: Some(deprecation), ..self }
     }
 
     /// The default as JSON; null without one.

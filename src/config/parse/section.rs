@@ -22,11 +22,16 @@ pub(in crate::config) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// Reads a mapping; unknown keys are reported.
+    /// Reads a mapping; unknown keys are reported, and those that are to go.
     pub(in crate::config) fn read(field: &Field<'a>, keys: &'static [Key], problems: &mut Problems) -> Option<Self> {
         let supported: Vec<&str> = keys.iter().map(|key| key.name).collect();
         let extensions = field.path().as_str().is_empty();
         let fields = field.mapping(AllowedKeys { supported: &supported, extensions }, problems)?;
+        for key in keys {
+            if let Some((deprecation, field)) = key.deprecation.zip(fields.optional(key.name)) {
+                problems.add(field.warning(format!("`{}` is {}", key.name, deprecation.sentence())));
+            }
+        }
         Some(Self { fields: Some(fields), keys, defaults: None })
     }
 
@@ -239,5 +244,36 @@ impl<'a> Section<'a> {
 pub(in crate::config) fn refuse_empty(field: &Field<'_>, problems: &mut Problems) {
     if matches!(&field.node().value, Value::Sequence(items) if items.is_empty()) {
         problems.add(field.error(format!("{} must not be empty", field.title())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::Deprecation;
+    use crate::config::yaml;
+
+    const KEYS: &[Key] = &[
+        Key::optional("hosts", Shape::Text, "what is to be written"),
+        Key::optional("host", Shape::Text, "what was written once").deprecated(Deprecation {
+            since: "1.4",
+            gone_in: "2.0",
+            instead: "`hosts`",
+        }),
+    ];
+
+    #[test]
+    fn a_key_that_is_to_go_is_read_as_before_and_whoever_writes_it_is_told_what_to_write() {
+        for (text, warns) in [("host: a\n", true), ("hosts: a\n", false), ("{}\n", false)] {
+            let mut problems = Problems::new();
+            let node = yaml::parse("c.yaml", text.as_bytes(), &mut problems).unwrap();
+            let section = Section::read(&Field::root(&node), KEYS, &mut problems).unwrap();
+            let old = section.text("host", &mut problems);
+            assert_eq!(old == "a", warns, "{text}");
+            let rendered = problems.render();
+            assert_eq!((problems.error_count(), problems.warning_count()), (0, usize::from(warns)), "{rendered}");
+            let told = "c.yaml:1:7: warning: `host` is deprecated since 1.4 and gone in 2.0; instead: `hosts`";
+            assert_eq!(rendered.contains(told), warns, "{rendered}");
+        }
     }
 }
