@@ -4,6 +4,7 @@ mod health;
 mod http2;
 mod load;
 mod names;
+mod pieces;
 mod retries;
 mod tls;
 

@@ -168,7 +168,7 @@ fn the_timeout_of_a_route_cuts_nothing_that_goes_on() {
     let house = start("");
     // The route's timeout is 200 ms: the head of the response came within it.
     thread::scope(|scope| {
-        for target in ["ws-busy", "events-busy", "chunks-busy"] {
+        for target in ["ws-busy", "events-busy", "chunks-busy", "length-busy"] {
             let house = &house;
             scope.spawn(move || {
                 let mut begun = begin(house, &format!("/idle/{target}"), None);

@@ -47,6 +47,8 @@ pub struct Connection {
     frames: Option<Frames>,
     /// Whether anything was written since the current request began.
     has_answered: bool,
+    /// Whether something that was written may still lie in a buffer.
+    is_unflushed: bool,
     /// Until when the client must have taken something of what is being written.
     write_due: Option<Instant>,
     alarm: Alarm,
@@ -171,6 +173,7 @@ impl Connection {
             bytes: RequestBytes::default(),
             frames: entered.is_http2.then(Frames::default),
             has_answered: false,
+            is_unflushed: false,
             write_due: None,
             alarm: Alarm::default(),
             ending: Ending::default(),
@@ -252,6 +255,17 @@ impl Connection {
     fn end_exchange(&mut self, context: &mut Context<'_>) -> bool {
         let watched = self.watched.get_mut().unwrap_or_else(PoisonError::into_inner);
         Ending::is_due(watched, &mut self.alarm, context) && !self.ending.begin(watched, &mut self.inner, context)
+    }
+
+    /// Whoever waits for the client lets it have what it is waiting for. Pingora flushes a response of a known length when all
+    /// of it was written: one that comes slowly would stay in the buffer, its head as well. While nothing new comes from the
+    /// upstream it listens to the client, here.
+    fn flush_before_waiting(&mut self, context: &mut Context<'_>) {
+        // HTTP/2 flushes by itself whenever it has nothing more to write.
+        if self.is_unflushed && !self.is_http2() {
+            // Where it waits, the task is woken and comes here again; an error is the next write's.
+            self.is_unflushed = Pin::new(&mut self.inner).poll_flush(context).is_pending();
+        }
     }
 
     fn now_watched(&mut self) -> &mut Watched {

@@ -21,6 +21,7 @@ impl AsyncRead for Connection {
         let (before, has_room) = (buffer.filled().len(), buffer.remaining() > 0);
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
         if polled.is_pending() {
+            self.flush_before_waiting(context);
             if self.gives_up_reading(context) || self.end_exchange(context) {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -58,6 +59,7 @@ impl AsyncWrite for Connection {
         self.notice_answer();
         let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
         if let Poll::Ready(Ok(length)) = polled {
+            self.is_unflushed = true;
             self.note_written(bytes.get(..length).unwrap_or(bytes));
         }
         self.unless_stalled(polled, context)
@@ -65,6 +67,7 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_flush(context);
+        self.is_unflushed &= polled.is_pending();
         self.unless_stalled(polled, context)
     }
 
