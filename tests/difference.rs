@@ -1,4 +1,6 @@
 //! `portcullis diff`: what it says of a change is what the change does to requests.
+mod properties;
+
 use serde_json::Value;
 
 use crate::support::{folder::Folder, gateway};
@@ -213,6 +215,7 @@ const ROWS: &[Row<'_>] = &[
             "looser route pages: places for tokens: cookie __Host-other added",
             "looser headers of clients: tokens in a place where no route looks any more are forwarded as they are",
             "unclear route pages: places for tokens: cookie __Host-session removed",
+            "stricter route pages: a bad or a second token is refused in cookie __Host-other",
         ],
     ),
     (
@@ -256,6 +259,7 @@ const ROWS: &[Row<'_>] = &[
             "unclear route mine (before: pages): places for tokens: cookie __Host-session removed",
             "stricter route mine (before: health): a token is required; before: anybody may (auth: none)",
             "stricter route mine (before: maybe): a token is required; before: a token is optional (auth: optional)",
+            "stricter route mine (before: pages): a bad or a second token is refused in Authorization",
             "stricter route mine (before: open): no page of another origin may read (cors)",
             "neither route mine (before: trial): another rule is on trial (observe)",
         ],
