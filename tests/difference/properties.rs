@@ -79,6 +79,9 @@ const ROUTE: [&[&str]; 15] = [
     &["", "", "limits: {body_bytes: 10B}", "limits: {body_bytes: 1KiB}", "limits: {body_bytes: none}"],
 ];
 
+/// How many of these say which requests a route takes.
+const MATCHING: usize = 3;
+
 /// Which of these stand within `require`.
 const REQUIRE: std::ops::Range<usize> = 5..10;
 
@@ -111,8 +114,8 @@ const GLOBAL: [&[&str]; 5] = [
 const ROUTES_MAX: usize = 4;
 const CHOICES: usize = MAIN.len() + GLOBAL.len() + ROUTES_MAX * ROUTE.len();
 
-/// The configuration that these choices make.
-fn written(choices: &[usize], routes: usize) -> String {
+/// The configuration that these choices make. Routes that are alike differ in the requests that they take alone.
+fn written(choices: &[usize], routes: usize, are_alike: bool) -> String {
     let mut left = choices.iter();
     let mut take = |groups: &[&[&'static str]]| -> Vec<&'static str> {
         groups.iter().map(|group| group[left.next().unwrap() % group.len()]).collect()
@@ -131,8 +134,9 @@ routes:
 ",
         global.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("\n")
     );
-    for number in 0..routes {
-        let parts = take(&ROUTE);
+    let all: Vec<Vec<&str>> = (0..routes).map(|_| take(&ROUTE)).collect();
+    for (number, own) in all.iter().enumerate() {
+        let parts = if are_alike { [&own[..MATCHING], &all[0][MATCHING..]].concat() } else { own.clone() };
         // Whoever needs no token can be asked for nothing.
         let is_public = parts[3] == "auth: none";
         let require = if is_public { String::new() } else { joined(&parts[REQUIRE]) };
@@ -277,10 +281,10 @@ fn no_request_passes_or_is_refused_anew_without_being_told_of() {
     let counts = (1..=ROUTES_MAX, prop_oneof![3 => Just(None), 1 => (1..=ROUTES_MAX).prop_map(Some)]);
     let asked = prop::collection::vec(asked(), 60);
     let (admitted, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let found = runner.run(&(choices(), choices(), change, counts, asked), |(old, other, change, counts, asked)| {
+    let found = runner.run(&(choices(), choices(), change, counts, any::<bool>(), asked), |(old, other, change, counts, alike, asked)| {
         let new: Vec<usize> =
             (0..CHOICES).map(|position| if change.contains(&position) { other[position] } else { old[position] }).collect();
-        let texts = [written(&old, counts.0), written(&new, counts.1.unwrap_or(counts.0))];
+        let texts = [(&old, counts.0), (&new, counts.1.unwrap_or(counts.0))].map(|(choices, routes)| written(choices, routes, alike));
         // Two routes for the same requests, a rule that no token can meet: no configuration.
         let (Ok(before), Ok(now)) = (load(&texts[0]), load(&texts[1])) else { return Err(TestCaseError::reject("no")) };
         let changes = compare(&before, &now);

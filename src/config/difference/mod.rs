@@ -164,9 +164,10 @@ pub fn compare(old: &Config, new: &Config) -> Vec<Change> {
 /// Where the lack of a good token is only observed, a token that counts can be refused for what it lacks, and one that does
 /// not cannot: whatever is stricter with tokens lets more pass there, and the other way about.
 fn tell_of_observing_routes(new: Side<'_>, changes: &mut Changes) {
-    let observing = new.ruleset().routes.routes().iter().filter(|route| {
-        route.observes_authentication && !implication::requirement(&Requirement::default(), &route.requirement)
-    });
+    let must_have_header = new.ruleset().identity_headers.iter().any(|header| header.required);
+    let asks = |rule: &Requirement| must_have_header || !implication::requirement(&Requirement::default(), rule);
+    let routes = new.ruleset().routes.routes().iter();
+    let observing = routes.filter(|route| route.observes_authentication && asks(&route.requirement));
     for route in observing {
         let place = format!("route {}", route.name);
         let is_about_tokens = |other: &str| {

@@ -146,10 +146,13 @@ fn paths(routes: &[&Route]) -> BTreeSet<Sample> {
     for route in routes {
         let text = route.path.text();
         // What is under an exact path is under no pattern because of it, but may be for a reader.
-        let mut respelled =
-            vec![text.to_uppercase(), text.to_lowercase(), format!("{text}/"), format!("{text}{other}")];
+        let mut respelled = vec![format!("{text}/"), format!("{text}{other}")];
+        // From each slash on, so that what is above stays what another pattern names.
+        for (above, below) in text.match_indices('/').map(|(position, _)| text.split_at(position)) {
+            respelled.extend([below.to_uppercase(), below.to_lowercase()].map(|below| format!("{above}{below}")));
+        }
         if let Some((above, last)) = text.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
-            respelled.push(format!("{above}%2F{last}"));
+            respelled.extend([format!("{above}%2F{last}"), format!("{above}//{last}")]);
         }
         respelled.extend(text.strip_suffix('/').map(str::to_owned));
         for sent in respelled.into_iter().filter(|sent| !sent.is_empty()) {
