@@ -380,7 +380,8 @@ fn a_route_that_goes_lets_pass_what_could_be_read_as_one_of_its_paths() {
     let route = |name: &str, path: &str, more: &str| {
         format!("  - {{name: {name}, path_prefix: {path}, auth: none, upstream: up{more}}}\n")
     };
-    let head = "listeners: [{address: \"127.0.0.1:8080\"}]\nupstreams: {up: {servers: [\"127.0.0.1:3000\"]}}\nroutes:\n";
+    let head =
+        "listeners: [{address: \"127.0.0.1:8080\"}]\nupstreams: {up: {servers: [\"127.0.0.1:3000\"]}}\nroutes:\n";
     let exact = ", paths: {case: exact, trailing_slash: exact, encoded_slash: opaque}";
     let folder = folder();
     for (more, request) in [("", "/a/B"), (exact, "/a//b")] {

@@ -163,9 +163,35 @@ struct Asked {
 }
 
 const PATHS: &[&str] = &[
-    "/", "/a", "/a/", "/A", "/a/b", "/a/B", "/A/b", "/a/b/", "/a/B/x", "/a%2Fb", "/a%2fB", "/a/b/c", "/a/b/C", "/a/B/c",
-    "/a/b%2Fc", "/a/b/c/", "/a/x", "/x", "/c", "/C", "/c/", "/c%2Fx", "/a/x%2F..%2Fb", "//a", "/a//b", "/a/./b",
-    "/a;x/b", "/%61", "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "/",
+    "/a",
+    "/a/",
+    "/A",
+    "/a/b",
+    "/a/B",
+    "/A/b",
+    "/a/b/",
+    "/a/B/x",
+    "/a%2Fb",
+    "/a%2fB",
+    "/a/b/c",
+    "/a/b/C",
+    "/a/B/c",
+    "/a/b%2Fc",
+    "/a/b/c/",
+    "/a/x",
+    "/x",
+    "/c",
+    "/C",
+    "/c/",
+    "/c%2Fx",
+    "/a/x%2F..%2Fb",
+    "//a",
+    "/a//b",
+    "/a/./b",
+    "/a;x/b",
+    "/%61",
+    "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 ];
 
 const FIELDS: &[&[(&str, &str)]] = &[
@@ -274,42 +300,51 @@ fn passes(keeper: &Gatekeeper, asked: &Asked, token: &str) -> bool {
 #[test]
 fn no_request_passes_or_is_refused_anew_without_being_told_of() {
     // The same changes in every run; PROPTEST_CASES asks for more of them.
-    let config = ProptestConfig { failure_persistence: None, max_global_rejects: u32::MAX, ..ProptestConfig::default() };
+    let config =
+        ProptestConfig { failure_persistence: None, max_global_rejects: u32::MAX, ..ProptestConfig::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let choices = || prop::collection::vec(0_usize..120, CHOICES);
     let change = subsequence((0..CHOICES).collect::<Vec<_>>(), 1..8);
     let counts = (1..=ROUTES_MAX, prop_oneof![3 => Just(None), 1 => (1..=ROUTES_MAX).prop_map(Some)]);
     let asked = prop::collection::vec(asked(), 60);
     let (admitted, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let found = runner.run(&(choices(), choices(), change, counts, any::<bool>(), asked), |(old, other, change, counts, alike, asked)| {
-        let new: Vec<usize> =
-            (0..CHOICES).map(|position| if change.contains(&position) { other[position] } else { old[position] }).collect();
-        let texts = [(&old, counts.0), (&new, counts.1.unwrap_or(counts.0))].map(|(choices, routes)| written(choices, routes, alike));
-        // Two routes for the same requests, a rule that no token can meet: no configuration.
-        let (Ok(before), Ok(now)) = (load(&texts[0]), load(&texts[1])) else { return Err(TestCaseError::reject("no")) };
-        let changes = compare(&before, &now);
-        let is_told = |directions: [Direction; 2]| changes.iter().any(|change| directions.contains(&change.direction));
-        let keepers = texts.each_ref().map(|text| keeper(text, 0));
-        for asked in &asked {
-            let token = token(asked);
-            let (before, now) = (passes(&keepers[0], asked, &token), passes(&keepers[1], asked, &token));
-            let (count, directions) = match (before, now) {
-                (false, true) => (&admitted, [Direction::Looser, Direction::Unclear]),
-                (true, false) => (&refused, [Direction::Stricter, Direction::Unclear]),
-                (true, true) | (false, false) => continue,
+    let found = runner.run(
+        &(choices(), choices(), change, counts, any::<bool>(), asked),
+        |(old, other, change, counts, alike, asked)| {
+            let new: Vec<usize> = (0..CHOICES)
+                .map(|position| if change.contains(&position) { other[position] } else { old[position] })
+                .collect();
+            let texts = [(&old, counts.0), (&new, counts.1.unwrap_or(counts.0))]
+                .map(|(choices, routes)| written(choices, routes, alike));
+            // Two routes for the same requests, a rule that no token can meet: no configuration.
+            let (Ok(before), Ok(now)) = (load(&texts[0]), load(&texts[1])) else {
+                return Err(TestCaseError::reject("no"));
             };
-            count.fetch_add(1, Ordering::Relaxed);
-            prop_assert!(
-                is_told(directions),
-                "{:?}: passed {before}, passes {now}, told\n{:?}\n{}\n{}",
-                asked,
-                changes,
-                texts[0],
-                texts[1]
-            );
-        }
-        Ok(())
-    });
+            let changes = compare(&before, &now);
+            let is_told =
+                |directions: [Direction; 2]| changes.iter().any(|change| directions.contains(&change.direction));
+            let keepers = texts.each_ref().map(|text| keeper(text, 0));
+            for asked in &asked {
+                let token = token(asked);
+                let (before, now) = (passes(&keepers[0], asked, &token), passes(&keepers[1], asked, &token));
+                let (count, directions) = match (before, now) {
+                    (false, true) => (&admitted, [Direction::Looser, Direction::Unclear]),
+                    (true, false) => (&refused, [Direction::Stricter, Direction::Unclear]),
+                    (true, true) | (false, false) => continue,
+                };
+                count.fetch_add(1, Ordering::Relaxed);
+                prop_assert!(
+                    is_told(directions),
+                    "{:?}: passed {before}, passes {now}, told\n{:?}\n{}\n{}",
+                    asked,
+                    changes,
+                    texts[0],
+                    texts[1]
+                );
+            }
+            Ok(())
+        },
+    );
     match found {
         // The values themselves are in the reason, as people write them.
         Err(TestError::Fail(reason, _)) => panic!("{reason}"),

@@ -8,6 +8,8 @@ mod issuer;
 mod listener;
 mod regions;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use crate::config::settings::Config;
 use crate::gate::decide::Ruleset;
@@ -177,7 +179,8 @@ fn tell_of_observing_routes(new: Side<'_>, changes: &mut Changes) {
         let found: Vec<Direction> =
             changes.0.iter().filter(|change| is_about_tokens(&change.place)).map(|change| change.direction).collect();
         if found.contains(&Direction::Stricter) {
-            let what = "a token that no longer counts is not asked for what is required (insecure_observe_authentication)";
+            let what =
+                "a token that no longer counts is not asked for what is required (insecure_observe_authentication)";
             changes.add(Direction::Looser, &place, what);
         }
         if found.contains(&Direction::Looser) {

@@ -160,8 +160,7 @@ fn compare_tokens(
     // A token more in a place that no longer counts is no reason to refuse the request; in one that now does it is.
     let sources = (old.token_sources.as_slice(), new.token_sources.as_slice());
     changes.add_members((place, "places for tokens"), sources, (Looser, Unclear), shown_source);
-    let added: Vec<String> =
-        sources.1.iter().filter(|source| !sources.0.contains(source)).map(shown_source).collect();
+    let added: Vec<String> = sources.1.iter().filter(|source| !sources.0.contains(source)).map(shown_source).collect();
     if !added.is_empty() {
         changes.add(Stricter, place, format!("a bad or a second token is refused in {}", added.join(", ")));
     }
