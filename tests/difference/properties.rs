@@ -140,7 +140,7 @@ routes:
         // Whoever needs no token can be asked for nothing.
         let is_public = parts[3] == "auth: none";
         let require = if is_public { String::new() } else { joined(&parts[REQUIRE]) };
-        let keep = |position: &usize| !REQUIRE.contains(position) && !(is_public && matches!(position, 4 | 11));
+        let keep = |position: &usize| !(REQUIRE.contains(position) || is_public && matches!(position, 4 | 11));
         let others: Vec<&str> = (0..parts.len()).filter(keep).map(|position| parts[position]).collect();
         let require = if require.is_empty() { require } else { format!("require: {{{require}}}, ") };
         writeln!(text, "  - {{name: r{number}, {require}{}, upstream: up}}", joined(&others)).unwrap();
