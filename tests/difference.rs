@@ -1,4 +1,6 @@
 //! `portcullis diff`: what it says of a change is what the change does to requests.
+mod properties;
+
 use serde_json::Value;
 
 use crate::support::{folder::Folder, gateway};
@@ -213,6 +215,7 @@ const ROWS: &[Row<'_>] = &[
             "looser route pages: places for tokens: cookie __Host-other added",
             "looser headers of clients: tokens in a place where no route looks any more are forwarded as they are",
             "unclear route pages: places for tokens: cookie __Host-session removed",
+            "stricter route pages: a bad or a second token is refused in cookie __Host-other",
         ],
     ),
     (
@@ -256,6 +259,7 @@ const ROWS: &[Row<'_>] = &[
             "unclear route mine (before: pages): places for tokens: cookie __Host-session removed",
             "stricter route mine (before: health): a token is required; before: anybody may (auth: none)",
             "stricter route mine (before: maybe): a token is required; before: a token is optional (auth: optional)",
+            "stricter route mine (before: pages): a bad or a second token is refused in Authorization",
             "stricter route mine (before: open): no page of another origin may read (cors)",
             "neither route mine (before: trial): another rule is on trial (observe)",
         ],
@@ -368,5 +372,27 @@ fn what_is_insecure_is_told_where_it_comes_to_stand_even_when_it_leaves_another_
     for (direction, route) in [("looser", "routes.open"), ("stricter", "routes.pages")] {
         let expected = format!("{direction} insecure: insecure_cookie_name: {route}");
         assert!(said.iter().any(|said| said.starts_with(&expected)), "{expected} is not in\n{}", said.join("\n"));
+    }
+}
+
+#[test]
+fn a_route_that_goes_lets_pass_what_could_be_read_as_one_of_its_paths() {
+    let route = |name: &str, path: &str, more: &str| {
+        format!("  - {{name: {name}, path_prefix: {path}, auth: none, upstream: up{more}}}\n")
+    };
+    let head =
+        "listeners: [{address: \"127.0.0.1:8080\"}]\nupstreams: {up: {servers: [\"127.0.0.1:3000\"]}}\nroutes:\n";
+    let exact = ", paths: {case: exact, trailing_slash: exact, encoded_slash: opaque}";
+    let folder = folder();
+    for (more, request) in [("", "/a/B"), (exact, "/a//b")] {
+        let outer = format!("{head}{}", route("outer", "/a", more));
+        let both = format!("{outer}{}", route("inner", "/a/b", more));
+        // Refused as ambiguous with the two, and forwarded with the one.
+        let (told, code) = difference(&folder, &both, &outer);
+        assert_eq!((code, &told["counts"]["looser"]), (Some(1), &Value::from(1)), "{told:#}");
+        let shown = told["changes"][0]["requests"].to_string();
+        assert!(shown.contains(request), "{request} is not among {shown}");
+        let (told, code) = difference(&folder, &outer, &both);
+        assert_eq!((code, &told["counts"]["stricter"]), (Some(0), &Value::from(1)), "{told:#}");
     }
 }

@@ -18,6 +18,8 @@ const ROUTES: &str = r#"
   - {name: public, path_prefix: /public, auth: none, upstream: echo}
   - {name: mine, path_prefix: /mine, upstream: echo}
   - {name: maybe, path_prefix: /maybe, auth: optional, upstream: echo}
+  - {name: strong, path_prefix: /strong, require: {acr: [gold]}, upstream: echo}
+  - {name: clerks, path_prefix: /clerks, require: {scopes: [nobody:has-it]}, upstream: echo}
   - {name: wide, path_prefix: /wide, auth: none, limits: {body_bytes: 20B}, upstream: echo}
   - {name: narrow, path_prefix: /narrow, auth: none, limits: {body_bytes: 5B}, upstream: echo}
   - {name: open, path_prefix: /open, auth: none, limits: {body_bytes: none}, upstream: echo}
@@ -149,7 +151,9 @@ fn open_connections(gateway: &Gateway) -> f64 {
 fn check_no_room(gateway: &Gateway, connect: impl FnOnce() -> Client, limit: &str) {
     let before = refused_connections(gateway, limit);
     let mut client = connect();
-    let request_id = check_problem(&client.read("GET"), 503, "overloaded", "GET");
+    let response = client.read("GET");
+    let request_id = check_problem(&response, 503, "overloaded", "GET");
+    assert!(response.header("Retry-After").is_some_and(|pause| pause.parse::<u64>().is_ok()), "when to try again");
     assert!(client.rest().is_empty());
     let line = gateway.access_line(&request_id);
     assert_eq!((reason_in(&line), &line["auth"]["detail"]), (Some("overloaded"), &limit.into()), "{line}");
@@ -242,10 +246,12 @@ fn who_presents_too_many_tokens_that_fail_is_not_listened_to_for_a_while() {
     let house = House::start("limits: {failed_authentications: {requests: 4, per: 1h}}", ROUTES);
     let good = good_bearer();
     for _ in 0..6 {
-        // None is an attempt: no token, and a good one that is for another service.
+        // None is an attempt: no token, a good one that is for another service, and one that lacks something.
         check_problem(&ask(&house, 2, "/mine", None), 401, "token_missing", "GET");
         check_problem(&ask(&house, 2, "/mine", Some(&for_another_audience())), 401, "audience_mismatch", "GET");
         assert_eq!(ask(&house, 2, "/mine", Some(&good)).status, 200);
+        check_problem(&ask(&house, 2, "/strong", Some(&good)), 401, "step_up_required", "GET");
+        check_problem(&ask(&house, 2, "/clerks", Some(&good)), 403, "scope_insufficient", "GET");
     }
     for token in failing() {
         assert_eq!(ask(&house, 2, "/mine", Some(&token)).status, 401);

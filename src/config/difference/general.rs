@@ -42,7 +42,33 @@ pub(super) fn compare(old_side: Side<'_>, new_side: Side<'_>, changes: &mut Chan
             if place.is_empty() { "at the top".to_owned() } else { place.clone() }
         });
     }
+    // Such values are secrets, and not read here.
+    let (before, now) = (headers_from_files(&old.document), headers_from_files(document));
+    changes.add_members(("headers", "values from files"), (&before, &now), (Neither, Neither), Clone::clone);
     compare_startup((&old_side.0.startup, &old.document), (startup, document), changes);
+}
+
+/// Which headers get a value from which file, and on which route.
+fn headers_from_files(document: &Value) -> Vec<String> {
+    let routes = document.get("routes").and_then(Value::as_array).into_iter().flatten();
+    let name = |route: &Value| {
+        ["name", "path_prefix", "path"].iter().find_map(|key| route.get(key)?.as_str()).unwrap_or_default().to_owned()
+    };
+    let all = routes.map(|route| (name(route), route));
+    let defaults = document.get("route_defaults").map(|defaults| ("route_defaults".to_owned(), defaults));
+    let set = all.chain(defaults).flat_map(|(name, route)| {
+        ["request_headers", "response_headers"].map(|key| {
+            let set = route.get(key).and_then(|headers| headers.get("set")?.as_object());
+            (format!("{name} {key}"), set)
+        })
+    });
+    set.flat_map(|(place, set)| {
+        set.into_iter().flatten().filter_map(move |(header, value)| {
+            let file = value.get("file")?.as_str()?;
+            Some(format!("{header} of {place} from {file}"))
+        })
+    })
+    .collect()
 }
 
 /// Where a key stands in a document with another value than `false`.
@@ -214,6 +240,9 @@ fn compare_revocation(old: Option<&RevocationSource>, new: Option<&RevocationSou
             }
             if added > 0 {
                 changes.add(Stricter, place, format!("{added} entries of the list are new"));
+            }
+            if old.path.file_name() != new.path.file_name() {
+                changes.add(Neither, place, "the list is in another file");
             }
         }
         (Some(RevocationSource::Remote(old)), Some(RevocationSource::Remote(new))) => {

@@ -8,10 +8,13 @@ mod issuer;
 mod listener;
 mod regions;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use crate::config::settings::Config;
 use crate::gate::decide::Ruleset;
 use crate::gate::issuer::IssuerId;
+use crate::gate::policy::Requirement;
 use crate::gate::route::{ListenerId, UpstreamId};
 
 /// What a change does.
@@ -146,6 +149,7 @@ pub fn compare(old: &Config, new: &Config) -> Vec<Change> {
     regions::compare(old, new, &mut changes);
     issuer::compare(old, new, &mut changes);
     general::compare(old, new, &mut changes);
+    tell_of_observing_routes(new, &mut changes);
     let mut changes = changes.0;
     // The order of the configuration stays within one direction.
     changes.sort_by_key(|change| change.direction);
@@ -157,4 +161,31 @@ pub fn compare(old: &Config, new: &Config) -> Vec<Change> {
         }
     });
     changes
+}
+
+/// Where the lack of a good token is only observed, a token that counts can be refused for what it lacks, and one that does
+/// not cannot: whatever is stricter with tokens lets more pass there, and the other way about.
+fn tell_of_observing_routes(new: Side<'_>, changes: &mut Changes) {
+    let must_have_header = new.ruleset().identity_headers.iter().any(|header| header.required);
+    let asks = |rule: &Requirement| must_have_header || !implication::requirement(&Requirement::default(), rule);
+    let routes = new.ruleset().routes.routes().iter();
+    let observing = routes.filter(|route| route.observes_authentication && asks(&route.requirement));
+    for route in observing {
+        let place = format!("route {}", route.name);
+        let is_about_tokens = |other: &str| {
+            let of_all = ["identity headers", "limits", "revocation"].contains(&other) || other.starts_with("issuer ");
+            of_all || other.strip_prefix(&*place).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        let found: Vec<Direction> =
+            changes.0.iter().filter(|change| is_about_tokens(&change.place)).map(|change| change.direction).collect();
+        if found.contains(&Direction::Stricter) {
+            let what =
+                "a token that no longer counts is not asked for what is required (insecure_observe_authentication)";
+            changes.add(Direction::Looser, &place, what);
+        }
+        if found.contains(&Direction::Looser) {
+            let what = "a token that counts now is asked for what is required (insecure_observe_authentication)";
+            changes.add(Direction::Stricter, &place, what);
+        }
+    }
 }

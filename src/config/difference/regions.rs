@@ -146,10 +146,13 @@ fn paths(routes: &[&Route]) -> BTreeSet<Sample> {
     for route in routes {
         let text = route.path.text();
         // What is under an exact path is under no pattern because of it, but may be for a reader.
-        let mut respelled =
-            vec![text.to_uppercase(), text.to_lowercase(), format!("{text}/"), format!("{text}{other}")];
+        let mut respelled = vec![format!("{text}/"), format!("{text}{other}")];
+        // From each slash on, so that what is above stays what another pattern names.
+        for (above, below) in text.match_indices('/').map(|(position, _)| text.split_at(position)) {
+            respelled.extend([below.to_uppercase(), below.to_lowercase()].map(|below| format!("{above}{below}")));
+        }
         if let Some((above, last)) = text.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
-            respelled.push(format!("{above}%2F{last}"));
+            respelled.extend([format!("{above}%2F{last}"), format!("{above}//{last}")]);
         }
         respelled.extend(text.strip_suffix('/').map(str::to_owned));
         for sent in respelled.into_iter().filter(|sent| !sent.is_empty()) {
@@ -176,6 +179,7 @@ fn tell(
 ) {
     let is_in = |side: Side<'_>, name: &str| side.ruleset().routes.routes().iter().any(|route| *route.name == *name);
     let mut found = Changes::default();
+    let is_of_readings = requests.iter().all(|request| request.is_respelled);
     match (before, now) {
         (Some(before), Some(now)) if before.name == now.name => {
             let place = format!("route {}", now.name);
@@ -192,13 +196,21 @@ fn tell(
         }
         (None, Some(now)) => {
             let is_new = !is_in(old_side, &now.name);
-            let what = if is_new { "it is new" } else { "it takes more requests" };
+            let what = match (is_new, is_of_readings) {
+                (true, _) => "it is new",
+                (false, false) => "it takes more requests",
+                (false, true) => "it takes what could be read as a path of another route",
+            };
             let what = format!("{what}: {}", route::who(now));
             found.add(Direction::Looser, &format!("route {}", now.name), what);
         }
         (Some(before), None) => {
             let is_gone = !is_in(new_side, &before.name);
-            let what = if is_gone { "it is gone" } else { "it takes fewer requests" };
+            let what = match (is_gone, is_of_readings) {
+                (true, _) => "it is gone",
+                (false, false) => "it takes fewer requests",
+                (false, true) => "it no longer takes what can be read as a path of another route",
+            };
             found.add(Direction::Stricter, &format!("route {}", before.name), what);
         }
         (None, None) => {}

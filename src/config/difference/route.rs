@@ -157,9 +157,13 @@ fn compare_tokens(
     let (old_issuers, new_issuers) = (issuers(old_side, old), issuers(new_side, new));
     changes.add_members((place, "issuers"), (&old_issuers, &new_issuers), (Looser, Stricter), Clone::clone);
     compare_requirements(place, &old.requirement, &new.requirement, Looser, changes);
-    // A token more in a place that no longer counts is no reason to refuse the request.
+    // A token more in a place that no longer counts is no reason to refuse the request; in one that now does it is.
     let sources = (old.token_sources.as_slice(), new.token_sources.as_slice());
     changes.add_members((place, "places for tokens"), sources, (Looser, Unclear), shown_source);
+    let added: Vec<String> = sources.1.iter().filter(|source| !sources.0.contains(source)).map(shown_source).collect();
+    if !added.is_empty() {
+        changes.add(Stricter, place, format!("a bad or a second token is refused in {}", added.join(", ")));
+    }
     let has_cookie = |route: &Route| route.token_sources.iter().any(|source| matches!(source, TokenSource::Cookie(_)));
     if has_cookie(old) && has_cookie(new) {
         let origins = (old.cross_site.origins(), new.cross_site.origins());

@@ -54,7 +54,10 @@ pub(super) const fn cure(rejection: Rejection) -> &'static str {
         Rejection::LifetimeExceeded => "have the issuer make tokens that live shorter, or raise `max_lifetime`",
         Rejection::AudienceMismatch => "get a token for this audience, or add the token's to `audiences`",
         Rejection::TokenRevoked => "log in again; `portcullis revocations` has the entry",
-        Rejection::SubjectRevoked => "take the entry back with `portcullis unrevoke`, if the subject may come back",
+        Rejection::SubjectRevoked => {
+            "if the subject may come back, take the entry out of the list that it is from, or back with `portcullis \
+             unrevoke` where it was made by hand"
+        }
         Rejection::RevocationsUnavailable => "see that the list of revocations can be had",
         Rejection::PrincipalMismatch => "send a token of the other kind: of a user, or of a client by itself",
         Rejection::ScopeInsufficient => "ask the issuer for a token with the missing scope",
