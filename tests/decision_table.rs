@@ -1,6 +1,6 @@
 //! The decision table: a configuration, a request and a clock in, a decision out, by the code that decides. Every row is
 //! decided without a cache, with one, remembered, and with the routes in another order: the decision is always the same.
-mod properties;
+pub(crate) mod properties;
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,5 @@
 //! `portcullis diff`: what it says of a change is what the change does to requests.
+mod one_change;
 mod properties;
 
 use serde_json::Value;

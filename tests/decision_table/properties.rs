@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::support::table::{Ask, config, judge_token, keeper, token, told};
 
 /// Parts of a rule; any of them may stand together.
-const PARTS: &[&str] = &[
+pub(crate) const PARTS: &[&str] = &[
     "scopes: [a]",
     "roles: {any: [a, b]}",
     "audience: https://orders.test",
@@ -21,7 +21,7 @@ const PARTS: &[&str] = &[
 ];
 
 /// Pairs of a rule and a stricter one.
-const STRICTER: &[(&str, &str)] = &[
+pub(crate) const STRICTER: &[(&str, &str)] = &[
     ("scopes: {any: [a, b]}", "scopes: [a]"),
     ("scopes: [a]", "scopes: [a, b]"),
     ("roles: {any: [a, b]}", "roles: {any: [a]}"),
@@ -57,7 +57,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 /// Changes to the claims of a good token.
-fn claims() -> impl Strategy<Value = Value> {
+pub(crate) fn claims() -> impl Strategy<Value = Value> {
     let often = |usual: Vec<Value>| prop_oneof![3 => prop::sample::select(usual), 1 => value()];
     let change = (
         often(vec![json!("a"), json!("a b"), json!("b"), Value::Null]),
@@ -79,7 +79,7 @@ fn claims() -> impl Strategy<Value = Value> {
 }
 
 /// One rule of several parts; of parts with the same name the last counts.
-fn rule(parts: &[&str]) -> String {
+pub(crate) fn rule(parts: &[&str]) -> String {
     let mut named: Vec<(&str, &str)> = Vec::new();
     for part in parts {
         let name = part.split(':').next().unwrap();
@@ -101,7 +101,7 @@ fn ask(number: usize, at: i64) -> Ask {
     Ask { method: "GET", path: format!("/r{number}"), claims: None, client: None, at }
 }
 
-fn passes(decision: &str) -> bool {
+pub(crate) fn passes(decision: &str) -> bool {
     decision.starts_with("passes")
 }
 
