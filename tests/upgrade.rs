@@ -448,6 +448,30 @@ fn one_that_would_not_be_ready_changes_nothing() {
 }
 
 #[test]
+fn nobody_is_served_by_a_process_that_is_still_preparing() {
+    let keys = [signing_key().jwk_for("ES256")];
+    let (jwks, upstream, gate) = (JwksServer::start(&keys), Upstream::start(), Gate::default());
+    let text = config("", ROUTES)
+        .replace("keys: {jwks_file: keys.json}", "keys: {jwks_url: \"{jwks}\", insecure_http: true}")
+        .replace("grace_period: 20s", "grace_period: 20s, state_directory: none, upgrade_socket: run/upgrade.sock");
+    let mut gateway = Gateway::builder(text).set("upstream", upstream.address()).set("jwks", jwks.url()).start();
+    jwks.set(KeySetAnswer::keys(&keys).after(&gate));
+    let before = jwks.fetches();
+    let (folder, socket) = (gateway.folder().path().to_owned(), gateway.admin_socket());
+    let asking = thread::spawn(move || run_in(&folder, &["upgrade", "--admin", &socket]));
+    jwks.wait_for(before + 1);
+    // It has the sockets and no keys.
+    for _ in 0..100 {
+        assert_eq!(gateway.get("/required", &[("Authorization", &good_bearer())]).status, 200);
+    }
+    gate.open();
+    let account = asking.join().unwrap();
+    check_upgraded(&account);
+    gateway.is_succeeded(&account);
+    assert_eq!(gateway.get("/required", &[("Authorization", &good_bearer())]).status, 200);
+}
+
+#[test]
 fn one_upgrade_at_a_time_and_no_change_meanwhile() {
     let (folder, upstream) = (Folder::new(), Upstream::start());
     let link = folder.path().join("portcullis");
@@ -541,7 +565,11 @@ fn the_service_manager_is_told_whom_to_watch_before_that_one_speaks() {
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let upstream = Upstream::start();
+    // As systemd has it: the number of the process that it started.
+    let script = format!("export WATCHDOG_PID=$$\nexec '{BINARY}' \"$@\"");
+    let program = program(&folder, "portcullis", &script);
     let mut gateway = builder("", ROUTES, &upstream)
+        .program(&program)
         .env("NOTIFY_SOCKET", path.to_str().unwrap())
         .env("WATCHDOG_USEC", "400000")
         .start();
@@ -559,12 +587,18 @@ fn the_service_manager_is_told_whom_to_watch_before_that_one_speaks() {
     let failed = other();
     assert!(failed.starts_with("STATUS=") && failed.contains("UPGRADE FAILED"), "{failed}");
     fs::write(gateway.config_file(), good).unwrap();
+    let before = gateway.id();
     check_upgraded(&gateway.upgrade());
     assert_eq!(other(), format!("MAINPID={}\n", gateway.id()));
     let ready = other();
     assert!(ready.starts_with("READY=1\nSTATUS=listening on"), "{ready}");
+    assert!(eventually(PATIENCE, || (!is_portcullis(before)).then_some(())).is_some());
+    // What the process before has said is heard, and what comes now is the new one's.
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv(&mut [0; 1024]).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
     for _ in 0..2 {
-        assert!(std::iter::from_fn(|| Some(next())).any(|message| message.contains("WATCHDOG=1")), "it is watched");
+        assert!(next().contains("WATCHDOG=1"), "it is watched");
     }
     gateway.signal("TERM");
     let stopping = std::iter::from_fn(|| Some(next())).find(|message| message.contains("STOPPING=1"));

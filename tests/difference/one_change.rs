@@ -178,10 +178,10 @@ fn decisions(keeper: &Gatekeeper, tokens: &[String], at: i64) -> Vec<(String, St
         for method in METHODS {
             for client in CLIENTS {
                 for (number, token) in tokens.iter().enumerate() {
-                    let client: Option<IpAddr> = Some(client.parse().unwrap());
-                    let ask = Ask { method, path: path.to_owned(), claims: None, client, at };
+                    let client: IpAddr = client.parse().unwrap();
+                    let ask = Ask { method, path: path.to_owned(), claims: None, client: Some(client), at };
                     let decision = told(keeper, &judge_token(keeper, &ask, *token));
-                    found.push((format!("{method} {path} of {} with token {number}", client.unwrap()), decision));
+                    found.push((format!("{method} {path} of {client} with token {number}"), decision));
                 }
             }
         }
