@@ -1,6 +1,11 @@
 //! What left is gone at the next request, what is in flight ends well, and reloads at the same time wait for each other.
 use super::*;
-use crate::support::{fixture::builder, upstream::Upstream};
+use crate::support::{
+    fixture::{builder, config, signing_key},
+    jwks_server::JwksServer,
+    server::free_address,
+    upstream::Upstream,
+};
 
 #[test]
 fn tokens_of_an_issuer_that_left_are_refused_at_the_next_request_and_the_upstream_sees_nothing() {
@@ -76,4 +81,68 @@ fn reloads_at_the_same_time_all_succeed_one_after_the_other() {
         gateway.metric(|line| line.starts_with("portcullis_config_reloads_total") && line.contains(result))
     };
     assert_eq!((of("success"), of("failure")), (6.0, 0.0));
+}
+
+#[test]
+fn connections_to_an_upstream_that_stays_are_used_on() {
+    let House { gateway, upstream } = House::start("", ROUTES);
+    let gate = Gate::default();
+    upstream.set_answer(Answer::EchoAfter(gate.clone()));
+    // Several at a time, so that several are kept.
+    let mut clients: Vec<_> = (0..4).map(|_| gateway.connect()).collect();
+    for client in &mut clients {
+        client.send(request_bytes("GET", "/public/kept", &[]));
+    }
+    upstream.wait_for(4);
+    gate.open();
+    assert!(clients.iter_mut().all(|client| client.read("GET").status == 200));
+    assert_eq!(upstream.connections(), 4);
+    for _ in 0..3 {
+        edit(&gateway, |text| if text.contains(MORE) { text.replace(MORE, "") } else { with_another_route(text) });
+        assert_eq!(reload(&gateway).code(), Some(0));
+        assert_eq!(status(&gateway, "/public/again"), 200);
+        assert_eq!(upstream.connections(), 4, "a new one was made");
+    }
+}
+
+#[test]
+fn a_server_that_was_left_alone_is_so_after_a_reload_too() {
+    let (upstream, nobody) = (Upstream::start(), free_address());
+    let text = config("", ROUTES).replace("[\"{upstream}\"]", &format!("[\"{{upstream}}\", \"{nobody}\"]"));
+    let gateway = Gateway::builder(text)
+        .set("upstream", upstream.address())
+        .file("keys.json", crate::support::fixture::keys_file())
+        .start();
+    let is_left_alone = || {
+        gateway.metric(|line| {
+            line.starts_with("portcullis_upstream_healthy{") && line.contains(&format!("server=\"{nobody}\""))
+        }) < 1.0
+    };
+    let asked = eventually(PATIENCE, || {
+        assert_eq!(status(&gateway, "/public"), 200);
+        is_left_alone().then_some(())
+    });
+    assert!(asked.is_some(), "it is never left alone");
+    edit(&gateway, with_another_route);
+    assert_eq!(reload(&gateway).code(), Some(0));
+    assert!(is_left_alone(), "it is thought well again");
+    assert_eq!(status(&gateway, "/more"), 200);
+}
+
+#[test]
+fn keys_that_were_fetched_are_kept_and_those_from_elsewhere_are_fetched() {
+    let jwks = JwksServer::start(&[signing_key().jwk_for("ES256")]);
+    jwks.set_at("/other", crate::support::jwks_server::KeySetAnswer::keys(&[signing_key().jwk_for("ES256")]));
+    let upstream = Upstream::start();
+    let text =
+        config("", ROUTES).replace("keys: {jwks_file: keys.json}", "keys: {jwks_url: \"{jwks}\", insecure_http: true}");
+    let gateway = Gateway::builder(text).set("upstream", upstream.address()).set("jwks", jwks.url()).start();
+    assert_eq!(status(&gateway, "/required"), 200);
+    let fetches = jwks.fetches();
+    edit(&gateway, with_another_route);
+    assert_eq!(reload(&gateway).code(), Some(0));
+    assert_eq!((status(&gateway, "/required"), jwks.fetches()), (200, fetches), "fetched once more");
+    edit(&gateway, |text| text.replace(&jwks.url(), &jwks.at("/other")));
+    assert_eq!(reload(&gateway).code(), Some(0));
+    assert_eq!((status(&gateway, "/required"), jwks.fetches_of("/other")), (200, 1));
 }
