@@ -81,6 +81,13 @@ pub struct Attempt {
 }
 
 impl Exchange {
+    /// Longest body of the request, in bytes; nothing where it may have any length.
+    pub fn body_bytes_max(&self) -> Option<u64> {
+        let ruleset = self.installed.gatekeeper.ruleset();
+        let route = self.judgement.as_ref().and_then(|judgement| ruleset.routes.route(judgement.route?));
+        route.map_or(ruleset.limits.body_bytes, |route| ruleset.body_bytes_max(route))
+    }
+
     /// An exchange that begins now.
     pub fn begin(installed: Arc<Installed>, in_flight: InFlight) -> Self {
         Self {

@@ -244,6 +244,27 @@ pub fn rewrite_response(response: &mut ResponseHeader, exchange: &Exchange, requ
     finish_response(response, exchange, request)
 }
 
+/// Takes out of a response's trailers what its head may not have either: whoever joins them to the head (RFC 9110 §6.5.1) would
+/// be told who it is, or read what the route removes or sets itself.
+pub fn rewrite_response_trailers(trailers: &mut HeaderMap, exchange: &Exchange) {
+    let installed = &exchange.installed;
+    let route = exchange.judgement.as_ref().and_then(|judgement| route_of(installed, judgement.route));
+    let is_the_routes = |name: &HeaderName| {
+        route.is_some_and(|(id, route)| {
+            let set = installed.route(id).is_some_and(|route| {
+                route.response_set.iter().any(|(set, _)| set.eq_ignore_ascii_case(name.as_str().as_bytes()))
+            });
+            set || route.response_headers.remove.iter().any(|removed| removed.as_str() == name.as_str())
+        })
+    };
+    let is_told = |name: &HeaderName| installed.response_firewall.ownership(name.as_str()) != Ownership::Free;
+    let leaving: Vec<HeaderName> =
+        trailers.keys().filter(|name| is_told(name) || is_the_routes(name)).cloned().collect();
+    for name in leaving {
+        trailers.remove(name);
+    }
+}
+
 /// Gives a response, of an upstream or the route's own, what the route wants it to have, and tells caches and other origins
 /// what they may do with it.
 ///

@@ -1,14 +1,13 @@
 //! Pingora's phases, each handed to the file that owns it. Decides nothing itself.
 //!
-//! Order, as Pingora has it: `request_filter` asks the gatekeeper; `upstream_peer` chooses a server;
-//! `upstream_request_filter` writes identity headers, after Pingora removed what `Connection` nominates; `logging` is
-//! the only place that counts and logs.
+//! Order, as Pingora has it: `request_filter` asks the gatekeeper; `upstream_peer` chooses a server; `upstream_request_filter`
+//! writes identity headers, after Pingora removed what `Connection` nominates; `logging` alone counts and logs.
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{Error, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -253,7 +252,7 @@ impl ProxyHttp for Gateway {
         }
         exchange.body_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
         // What comes over a WebSocket is no body.
-        let limit = body_bytes_max(exchange).filter(|_| !session.was_upgraded());
+        let limit = exchange.body_bytes_max().filter(|_| !session.was_upgraded());
         if limit.is_some_and(|limit| exchange.body_bytes > limit) {
             exchange.refusal = Some(
                 Refusal::new(Rejection::BodyTooLarge).because(format!("more than {} bytes", limit.unwrap_or_default())),
@@ -315,6 +314,16 @@ impl ProxyHttp for Gateway {
         forwarding::rewrite_response(response, exchange, &session.req_header().headers)
     }
 
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        forwarding::rewrite_response_trailers(trailers, exchange);
+        Ok(())
+    }
+
     fn fail_to_connect(
         &self,
         session: &mut Session,
@@ -353,17 +362,17 @@ impl ProxyHttp for Gateway {
             // The client went away: nobody is there to be answered.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        let status = refusal.rejection().row().status;
+        let failed = FailToProxy { error_code: refusal.rejection().row().status, can_reuse_downstream: false };
         if has_answered {
             exchange.refusal = Some(refusal);
-            return FailToProxy { error_code: status, can_reuse_downstream: false };
+            return failed;
         }
         // Pingora closes after a failure; the client is told so.
         session.set_keepalive(None);
         if let Err(error) = self.refuse(session, exchange, refusal).await {
             log::debug!("the refusal could not be sent: {error}");
         }
-        FailToProxy { error_code: status, can_reuse_downstream: false }
+        failed
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
@@ -384,13 +393,6 @@ async fn answer(session: &mut Session, exchange: &Exchange, status: u16, body: O
     forwarding::finish_response(&mut response, exchange, &session.req_header().headers)?;
     respond::answer(session, response, body, exchange.identifiers.request()).await?;
     Ok(true)
-}
-
-/// Longest body of a request that may pass, in bytes.
-fn body_bytes_max(exchange: &Exchange) -> Option<u64> {
-    let ruleset = exchange.installed.gatekeeper.ruleset();
-    let route = exchange.judgement.as_ref().and_then(|judgement| ruleset.routes.route(judgement.route?));
-    route.map_or(ruleset.limits.body_bytes, |route| ruleset.body_bytes_max(route))
 }
 
 fn malformed(fault: Fault) -> Refusal {
