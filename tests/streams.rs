@@ -88,6 +88,11 @@ fn serve(mut wire: Wire, seen: &Mutex<Vec<Head>>) -> io::Result<()> {
                 wire.send(piece)?;
                 wire.read_for(Duration::from_millis(20));
             },
+            // Takes nothing of what the client says.
+            "deaf" => {
+                thread::park_timeout(DEAF_FOR);
+                return Ok(());
+            }
             // A frame of 100 bytes that does not go on.
             "half" => wire.send(b"\x82\x64half")?,
             // The rest comes with the first byte that the client says, which comes no more once it is not heard.
@@ -102,6 +107,8 @@ fn serve(mut wire: Wire, seen: &Mutex<Vec<Head>>) -> io::Result<()> {
     Ok(())
 }
 
+/// How long a service takes nothing before it goes away.
+const DEAF_FOR: Duration = Duration::from_secs(40);
 const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 /// A gateway in front of streams. The gateway stops first.
@@ -116,7 +123,7 @@ impl House {
     /// Routes to the upstream `streams`, which counts as silent after a second, and to `echo`.
     fn start(more: &str, routes: &str) -> Self {
         let (upstream, echo) = (StreamUpstream::start(), Upstream::start());
-        let upstreams = "upstreams:\n  streams: {servers: [\"{streams}\"], timeouts: {read: 1s}}";
+        let upstreams = "upstreams:\n  streams: {servers: [\"{streams}\"], timeouts: {read: 1s, write: 1s}}";
         let gateway = Gateway::builder(fixture::config(more, routes).replace("upstreams:", upstreams))
             .set("streams", upstream.server.address())
             .set("upstream", echo.address())

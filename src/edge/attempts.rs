@@ -76,6 +76,7 @@ pub fn next_server(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
         // The read timeout of the peer is for every read, also of a stream.
         exchange.read_timeout = chosen.peer.options.read_timeout.take();
         exchange.head_patience = [timeout, exchange.read_timeout].into_iter().flatten().min();
+        chosen.peer.options.read_timeout = stream::longest_read(exchange);
     }
     Ok(chosen.peer)
 }

@@ -21,6 +21,9 @@ use crate::{
     state::stream_watch::{StreamEnd, StreamWatch},
 };
 
+/// So much later than it should have ended an exchange is ended by the wait for its upstream: when tokens were looked at twice.
+const LATENESS: Duration = Duration::from_secs(10);
+
 /// What is known of an exchange from when its request goes out.
 #[derive(Debug)]
 pub struct Stream {
@@ -93,6 +96,24 @@ pub fn begin(session: &Session, exchange: &Exchange) {
 /// Whether somebody watches the exchange, so that no read needs a timeout of its own.
 pub fn is_watched(session: &Session, exchange: &Exchange) -> bool {
     Connection::watched(session, exchange).is_some()
+}
+
+/// Longest wait for one read from the upstream, in an exchange that is watched.
+///
+/// Its end is noticed wherever its client is listened to. Pingora does not listen while the upstream takes nothing of what the
+/// client says: then this ends the exchange, later than it should have ended. Otherwise it comes after every other end.
+pub fn longest_read(exchange: &Exchange) -> Option<Duration> {
+    let rule = rule(exchange)?;
+    let judgement = exchange.judgement.as_ref()?;
+    let time_left = match &judgement.decision {
+        Decision::Pass(Some(identity)) if rule.end_with_token => {
+            let issuer = exchange.installed.gatekeeper.ruleset().issuer(identity.known().token().issuer());
+            issuer.map(|issuer| identity.expires().plus(issuer.leeway).since(clock::unix_time()))
+        }
+        Decision::Pass(_) | Decision::Reject(_) | Decision::AwaitKeys(_) => None,
+    };
+    let shortest = [rule.idle_timeout, rule.max_age, time_left].into_iter().flatten().min()?;
+    Some(shortest.max(exchange.read_timeout.unwrap_or_default()).saturating_add(LATENESS))
 }
 
 /// The head of the final response came. How long nothing may come behind it depends on what it is: of a length that is

@@ -182,6 +182,18 @@ fn the_timeout_of_a_route_cuts_nothing_that_goes_on() {
 }
 
 #[test]
+fn a_websocket_whose_service_takes_nothing_ends_when_that_is_noticed() {
+    let house = start("");
+    let mut begun = begin(&house, "/mine/ws-deaf", Some(&token_ending_in(2)));
+    let began = Instant::now();
+    // More than all buffers on the way hold: from then on nobody listens to the client.
+    while begun.wire.send(&[b'x'; 64 * 1024]).is_ok() {}
+    let line = house.gateway.access_line(begun.request_id());
+    assert!(began.elapsed() < DEAF_FOR, "before the service goes away: {:?}", began.elapsed());
+    assert_eq!(line["auth"]["result"], "allowed", "{line}");
+}
+
+#[test]
 fn a_websocket_whose_client_ends_its_side_is_over() {
     let house = start("");
     for target in ["ws", "ws-busy"] {
