@@ -21,6 +21,7 @@ use crate::support::{
 };
 
 mod resource;
+mod ways;
 
 /// `iss` of assertions.
 const EDGE: &str = "https://edge.test";

@@ -106,7 +106,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     trailers.insert("x-trailer", HeaderValue::from_static("kept"));
-    for name in ["x-user-id", "x_user_id"] {
+    for name in ["x-user-id", "x_user_id", "x-identity-assertion"] {
         trailers.insert(name, HeaderValue::from_static("root"));
     }
     stream.send_trailers(trailers).ok()
