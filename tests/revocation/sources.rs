@@ -63,7 +63,8 @@ fn a_file_that_cannot_be_read_changes_nothing_and_is_reported_once_a_reason() {
     ];
     for (what, content, expected) in rows {
         match content {
-            Some(content) => drop(gateway.folder().write("revoked.yaml", content)),
+            // Replaced whole: half of a file that is being written is another error.
+            Some(content) => fs::rename(gateway.folder().write("draft", content), &path).unwrap(),
             None => fs::remove_file(&path).unwrap(),
         }
         let is_told = || error().as_str().is_some_and(|error| error.contains(expected)).then_some(());
@@ -72,6 +73,7 @@ fn a_file_that_cannot_be_read_changes_nothing_and_is_reported_once_a_reason() {
         assert_eq!(reason(gateway, &two), None, "{what}");
         assert_eq!((healthy(gateway, "file"), healthy(gateway, "own")), (0.0, 1.0), "{what}");
         said(gateway, "the last good list (1 entries) stays in force");
+        said(gateway, expected);
         let times = gateway.account().stderr.matches(expected).count();
         assert_eq!(times, 1, "{what}: {}", gateway.account().stderr);
     }
