@@ -252,11 +252,10 @@ fn a_clock_that_differs_from_the_issuers_is_measured_and_said_once() {
     let house = House::start(&at(&server, ""));
     assert!(house.metric("portcullis_clock_offset_seconds{issuer=\"main\"}") < -1e9);
     assert!(house.refresh());
-    let said = |what: &str| house.gateway.account().stderr.matches(what).count();
-    assert_eq!(said("check the clock of this host"), 1);
+    assert_eq!(house.gateway.times_said("check the clock of this host"), 1);
     let date = crate::support::process::run("date", std::process::Command::new("date").args(["-u", "-R"])).stdout;
     server.set(keys.header("Date", &date.trim().replace("+0000", "GMT")));
     assert!(house.refresh());
     assert!(house.metric("portcullis_clock_offset_seconds{issuer=\"main\"}").abs() < 60.0);
-    assert_eq!(said("agree again"), 1);
+    assert_eq!(house.gateway.times_said("agree again"), 1);
 }

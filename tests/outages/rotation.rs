@@ -115,5 +115,5 @@ fn keys_that_cannot_be_used_are_shown_with_the_reason_and_said_once() {
     let skipped = house.issuer()["skipped"].clone();
     assert_eq!((skipped[0]["kid"].as_str(), skipped.as_array().map(Vec::len)), (Some("s"), Some(1)));
     assert_eq!(house.metric("portcullis_jwks_skipped_keys{issuer=\"main\"}"), 1.0);
-    assert_eq!(house.gateway.account().stderr.matches("issuer main: key \"s\" is not used").count(), 1);
+    assert_eq!(house.gateway.times_said("issuer main: key \"s\" is not used"), 1);
 }

@@ -252,6 +252,14 @@ impl Gateway {
         })
     }
 
+    /// How often something stands in the diagnostic log, which is read a little later than it is written: once it is there, or
+    /// after a while.
+    pub(crate) fn times_said(&self, what: &str) -> usize {
+        let said = || self.account().stderr.matches(what).count();
+        eventually(PATIENCE, || (said() > 0).then_some(()));
+        said()
+    }
+
     /// What it wrote so far.
     pub(crate) fn account(&self) -> Account {
         self.process.account()
