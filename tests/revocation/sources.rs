@@ -56,7 +56,7 @@ fn a_file_that_cannot_be_read_changes_nothing_and_is_reported_once_a_reason() {
     let rows: [(&str, Option<&str>, &str); 6] = [
         ("an unknown key", Some("- {sub: u2}\n- {user: u1}\n"), "revoked.yaml:2:4: unknown key `user`"),
         ("an unknown issuer", Some("- {sub: u2, issuer: mian}\n"), "`mian` is no issuer"),
-        ("half of it", Some("- {sub: u2"), "revoked.yaml:1:"),
+        ("half of it", Some("- {sub: u2"), "revoked.yaml:1:3: what is opened here is never closed"),
         ("nothing in it", Some(""), "the document is empty"),
         ("no list", Some("sub: u2\n"), "must be a list of entries"),
         ("no file", None, "No such file"),
